@@ -1,0 +1,71 @@
+# `make` alone tells what there is. Scripts/ holds what does the work.
+
+# Where `swift build` keeps its files. Outside the clone it survives the clone: WEIR_BUILD=/var/tmp/weir-build.
+WEIR_BUILD ?= .build
+override WEIR_BUILD := $(abspath $(WEIR_BUILD))
+export WEIR_BUILD
+BUILD ?= release
+export BUILD
+FUZZ_SECONDS ?= 60
+export FUZZ_SECONDS
+
+SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
+# What the formatter and the layer check look at.
+SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run build release test unit lint format docs fuzz bench clean
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: WEIR_BUILD=FOLDER (build files), BUILD=debug|release and DEMO=0 (make run), FUZZ_SECONDS=60"
+
+setup: ## Install what is missing on Debian or Ubuntu
+	@Scripts/setup
+
+run: ## Run a coordinator, an origin, two edges and a demo stream on this machine
+	@Scripts/setup
+	@Scripts/run-cluster --check-ports
+	@$(SWIFT_BUILD) -c "$(BUILD)"
+	@exec Scripts/run-cluster
+
+build: ## Build for debugging
+	@$(SWIFT_BUILD)
+
+release: ## Build with optimisation
+	@$(SWIFT_BUILD) -c release
+
+test: ## Run every check: format, layers, unit, process and player tests, fuzzing
+	@Scripts/setup --tests
+	@$(MAKE) --no-print-directory lint
+	@Scripts/check-compose --schema-only
+	@$(SWIFT_BUILD) --build-tests
+	@Scripts/check-compose --commands-only "$(WEIR_BUILD)/debug"
+	@swift test --scratch-path "$(WEIR_BUILD)" --skip-build
+	@Scripts/fuzz
+
+unit: ## Run the tests only, in debug; FILTER=NAME chooses
+	@swift test --scratch-path "$(WEIR_BUILD)" $(if $(FILTER),--filter "$(FILTER)")
+
+lint: ## Check format and layers
+	@swift format lint --strict --configuration .swift-format --parallel -r $(wildcard $(SWIFT_SOURCES))
+	@Scripts/check-layers --self-test
+	@Scripts/check-layers
+
+format: ## Format all Swift sources
+	@swift format --in-place --configuration .swift-format --parallel -r $(wildcard $(SWIFT_SOURCES))
+
+docs: ## Write docs/configuration.md from the schema
+	@$(SWIFT_BUILD) --product origin
+	@"$(WEIR_BUILD)/debug/origin" --print-config-reference > docs/configuration.md
+
+fuzz: ## Fuzz every parser for FUZZ_SECONDS each
+	@Scripts/fuzz
+
+bench: ## Measure against the floor and nginx-rtmp; prints a table (docs/performance.md)
+	@Benchmarks/run
+
+clean: ## Remove build files, logs and state
+	@rm -rf .build .weir
+	@if [ -f "$(WEIR_BUILD)/workspace-state.json" ]; then rm -rf "$(WEIR_BUILD)"; fi

@@ -1,0 +1,36 @@
+import ArgumentParser
+import CoordinatorService
+import NodeConfiguration
+import NodeRuntime
+
+/// Keeps the placement of streams.
+@main
+struct Coordinator: NodeCommand {
+    static let role = NodeSettings.Role.coordinator
+    static let configuration = Self.makeConfiguration()
+
+    @OptionGroup var options: CommandLineOptions
+
+    func serve(_ settings: NodeSettings) async throws {
+        let logger = NodeProgram.bootstrapLogging(settings)
+        let server = CoordinatorServer(configuration: settings.coordinatorConfiguration, logger: logger)
+        try await NodeProgram.run(server, settings: settings, logger: logger)
+    }
+}
+
+extension NodeSettings {
+    /// What the coordinator's server needs of the settings.
+    var coordinatorConfiguration: CoordinatorConfiguration {
+        var configuration = CoordinatorConfiguration()
+        configuration.host = self.coordinator.listen.host
+        configuration.port = self.coordinator.listen.port
+        configuration.databasePath = self.coordinator.database
+        configuration.secret = self.cluster.secret.isEmpty ? nil : self.cluster.secret.value
+        configuration.leaseMillis = Int(self.coordinator.lease.nanoseconds / 1_000_000)
+        configuration.suspectAfterMillis = Int(self.coordinator.suspectAfter.nanoseconds / 1_000_000)
+        configuration.deadAfterMillis = Int(self.coordinator.deadAfter.nanoseconds / 1_000_000)
+        configuration.eventRetentionMillis = Int(self.coordinator.eventRetention.nanoseconds / 1_000_000)
+        configuration.maximumWatchers = self.coordinator.maximumWatchers
+        return configuration
+    }
+}

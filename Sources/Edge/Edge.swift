@@ -1,0 +1,18 @@
+import ArgumentParser
+import NodeConfiguration
+import NodeRuntime
+
+/// Serves viewers of streams that it pulls.
+@main
+struct Edge: NodeCommand {
+    static let role = NodeSettings.Role.edge
+    static let configuration = Self.makeConfiguration()
+
+    @OptionGroup var options: CommandLineOptions
+
+    func serve(_ settings: NodeSettings) async throws {
+        let logger = NodeProgram.bootstrapLogging(settings)
+        try await NodeProgram.run(
+            NodeService(settings: settings, logger: logger), settings: settings, logger: logger)
+    }
+}

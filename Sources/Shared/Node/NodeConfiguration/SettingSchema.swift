@@ -1,0 +1,308 @@
+import NIOCore
+
+/// Every key there is: the one place from which loading, `--print-config`, the reference and its test are made.
+package enum SettingSchema {
+    /// One section of the YAML file.
+    struct Section: Sendable {
+        /// Empty for keys at the top level.
+        let name: String
+        let documentation: String
+        let roles: [NodeSettings.Role]
+        let fields: [SettingField<NodeSettings>]
+    }
+
+    static let sections: [Section] = [
+        general, node, log, shutdown, rtmp, http, api, cluster, edge, streamSection, coordinator,
+    ]
+
+    /// The keys of `stream`, which a vhost and an app may set again.
+    static let stream: [SettingField<StreamSettings>] = streamFields
+
+    private static let all = NodeSettings.Role.allCases
+    private static let media: [NodeSettings.Role] = [.origin, .edge]
+    private static let second = TimeAmount.seconds(1)
+
+    private static let general = Section(
+        name: "", documentation: "The process.", roles: all,
+        fields: [
+            .init(
+                "event_loops", \.eventLoops, .integer(0...1_024), computedDefault: "one per core",
+                "Threads that serve connections.")
+        ])
+
+    private static let node = Section(
+        name: "node", documentation: "Who this node is to the rest of the cluster.", roles: all,
+        fields: [
+            .init(
+                "node.id", \.node.id, .label("name"), computedDefault: "HOST-ROLE-PORT",
+                "Unique in the cluster. Give it a name of its own when hosts share one."),
+            .init(
+                "node.region", \.node.region, .label("name"),
+                "A label that placement prefers to keep within; empty means none."),
+            .init(
+                "node.advertise", \.node.advertise, .host("host"),
+                computedDefault: "the host name; on loopback 127.0.0.1",
+                "The host by which other nodes reach this one."),
+        ])
+
+    private static let log = Section(
+        name: "log", documentation: "What is written to standard error.", roles: all,
+        fields: [
+            .init("log.level", \.log.level, .choice, "The least severe level that is written."),
+            .init("log.format", \.log.format, .choice, "Lines for people, or one JSON object a line."),
+        ])
+
+    private static let shutdown = Section(
+        name: "shutdown", documentation: "How a node leaves on SIGTERM and SIGINT.", roles: all,
+        fields: [
+            .init(
+                "shutdown.drain_deadline", \.shutdown.drainDeadline, .duration(.zero ... .hours(24)),
+                "The longest that a stopping node waits for its peers to leave.")
+        ])
+
+    private static let rtmp = Section(
+        name: "rtmp", documentation: "The RTMP server, and the limits that every RTMP peer is held to.", roles: media,
+        fields: [
+            .init(
+                "rtmp.listen", \.rtmp.listen, .listenAddresses,
+                "Addresses for RTMP. `:1935` is every IPv4 address, `[::]:1935` every IPv6 and IPv4 address.")
+        ] + tls("rtmp.tls", \.rtmp.tls, "RTMPS") + [
+            .init(
+                "rtmp.chunk_size", \.rtmp.chunkSize, .integer(128...65_536),
+                "The chunk size that we send with, in bytes."),
+            .init(
+                "rtmp.handshake_timeout", \.rtmp.handshakeTimeout, .duration(second ... .minutes(5)),
+                "From the connection to the end of the handshake."),
+            .init(
+                "rtmp.command_timeout", \.rtmp.commandTimeout, .duration(second ... .hours(1)),
+                "From the end of the handshake to `publish` or `play`."),
+            .init(
+                "rtmp.publish_first_media_timeout", \.rtmp.publishFirstMediaTimeout, .duration(second ... .hours(1)),
+                "From an accepted `publish` to its first frame."),
+            .init(
+                "rtmp.publish_idle_timeout", \.rtmp.publishIdleTimeout, .duration(second ... .hours(1)),
+                "The longest silence of a publisher before its connection is closed."),
+            .init(
+                "rtmp.maximum_message_size", \.rtmp.maximumMessageBytes, .size((64 << 10)...(16 << 20)),
+                "The longest message that a peer may send; a keyframe is one message."),
+            .init(
+                "rtmp.maximum_chunk_size", \.rtmp.maximumChunkBytes, .size(128...(16 << 20)),
+                "The largest chunk size that a peer may announce."),
+            .init(
+                "rtmp.maximum_chunk_streams", \.rtmp.maximumChunkStreams, .integer(8...1_024),
+                "Chunk streams that a peer may use in one connection."),
+            .init(
+                "rtmp.window_ack_size", \.rtmp.windowAckBytes, .integer(10_000...100_000_000),
+                "The acknowledgement window that we announce, in bytes."),
+            .init(
+                "rtmp.amf_maximum_depth", \.rtmp.amfMaximumDepth, .integer(4...128),
+                "How deep objects and arrays may nest in a command."),
+            .init(
+                "rtmp.amf_maximum_values", \.rtmp.amfMaximumValues, .integer(64...1_000_000),
+                "How many values a command may hold."),
+            .init(
+                "rtmp.maximum_connections", \.rtmp.maximumConnections, .integer(1...10_000_000),
+                "RTMP connections at one time; more are closed at once. The limit of open files has to allow them."),
+        ])
+
+    private static let http = Section(
+        name: "http", documentation: "The HTTP server of media: HTTP-FLV and WebSocket-FLV.", roles: media,
+        fields: [
+            .init("http.listen", \.http.listen, .listenAddresses, "Addresses for HTTP.")
+        ] + tls("http.tls", \.http.tls, "HTTPS") + [
+            .init(
+                "http.cors", \.http.corsOrigins, .webOrigins,
+                "Web origins whose pages may play; `*` allows all, an empty list sends no CORS headers.")
+        ])
+
+    private static let api = Section(
+        name: "api", documentation: "The node's administration: status, streams, metrics.", roles: media,
+        fields: [
+            .init("api.listen", \.api.listen, .listenAddress, "The address of the API."),
+            .init(
+                "api.token", \.api.token, .secret,
+                "The bearer token that requests carry. Required unless `api.listen` is a loopback address."),
+        ])
+
+    private static let cluster = Section(
+        name: "cluster", documentation: "How the nodes find and trust each other.", roles: all,
+        fields: [
+            .init(
+                "cluster.coordinator", \.cluster.coordinator, .serviceURLs,
+                "Base URLs of the coordinator, tried in order. Without one the node stands alone."),
+            .init(
+                "cluster.secret", \.cluster.secret, .secret,
+                "The secret that nodes and coordinator share. Required unless the coordinator is on loopback."),
+            .init(
+                "cluster.origins", \.cluster.origins, .peers(defaultPort: 1_935),
+                "Upstreams that are asked when there is no coordinator, or it knows no origin."),
+            .init(
+                "cluster.heartbeat", \.cluster.heartbeat, .duration(.milliseconds(100) ... .minutes(1)),
+                "How often a node reports to the coordinator."),
+            .init(
+                "cluster.request_timeout", \.cluster.requestTimeout, .duration(.milliseconds(100) ... .minutes(1)),
+                "The longest that a node waits for an answer of the coordinator."),
+        ])
+
+    private static let edge = Section(
+        name: "edge", documentation: "How streams are pulled from other nodes.", roles: [.edge],
+        fields: [
+            .init(
+                "edge.linger", \.edge.linger, .duration(.zero ... .hours(24)),
+                "How long a stream is still pulled after its last viewer left."),
+            .init(
+                "edge.connect_timeout", \.edge.connectTimeout, .duration(.milliseconds(100) ... .minutes(5)),
+                "From dialling an upstream to its first media."),
+            .init(
+                "edge.media_timeout", \.edge.mediaTimeout, .duration(.milliseconds(100) ... .minutes(5)),
+                "The longest silence of an upstream before it is given up and another one is tried."),
+            .init(
+                "edge.missing_stream", \.edge.missingStream, .choice,
+                "What a viewer of a stream that nobody publishes gets: an error at once, or a wait for it."),
+            .init(
+                "edge.missing_stream_wait", \.edge.missingStreamWait, .duration(.zero ... .hours(1)),
+                "The longest such wait."),
+            .init(
+                "edge.maximum_upstreams", \.edge.maximumUpstreams, .integer(1...10_000_000),
+                "Streams that are pulled at one time; viewers of more are refused."),
+            .init(
+                "edge.negative_cache", \.edge.negativeCache, .duration(.zero ... .minutes(5)),
+                "How long \"nobody publishes this\" is believed without asking again."),
+        ])
+
+    private static let streamSection = Section(
+        name: "stream",
+        documentation: "What holds for every stream. A vhost and an app may set each of these keys again (see Vhosts).",
+        roles: media, fields: streamFields.map { $0.lifted(to: \.stream, prefix: "stream") })
+
+    private static let coordinator = Section(
+        name: "coordinator", documentation: "The coordinator's own server and rules.", roles: [.coordinator],
+        fields: [
+            .init(
+                "coordinator.listen", \.coordinator.listen, .listenAddress,
+                "The address of the API. Another one than loopback requires `cluster.secret`."),
+            .init(
+                "coordinator.database", \.coordinator.database, .text("path"),
+                "The SQLite file, which is created where it is missing. `-wal` and `-shm` files appear beside it."),
+            .init(
+                "coordinator.lease", \.coordinator.lease, .duration(second ... .hours(1)),
+                "How long an origin's claim on a stream holds without a renewal."),
+            .init(
+                "coordinator.suspect_after", \.coordinator.suspectAfter, .duration(.milliseconds(100) ... .minutes(10)),
+                "Silence after which a node is given no new streams."),
+            .init(
+                "coordinator.dead_after", \.coordinator.deadAfter, .duration(.milliseconds(100) ... .minutes(10)),
+                "Silence after which a node's streams are free for others."),
+            .init(
+                "coordinator.event_retention", \.coordinator.eventRetention,
+                .duration(.minutes(1) ... .hours(24 * 3_650)),
+                "How long events are kept."),
+            .init(
+                "coordinator.maximum_watchers", \.coordinator.maximumWatchers, .integer(1...1_000_000),
+                "Nodes and consoles that may follow changes at one time."),
+        ])
+
+    private static func tls(
+        _ name: String, _ path: any WritableKeyPath<NodeSettings, TLSSettings> & Sendable, _ product: String
+    ) -> [SettingField<NodeSettings>] {
+        let fields: [SettingField<TLSSettings>] = [
+            .init("listen", \.listen, .listenAddresses, "Addresses for \(product)."),
+            .init(
+                "certificate", \.certificate, .text("path"),
+                "PEM file with the certificate chain of \(product), leaf first. Read again when it changes."),
+            .init("key", \.key, .text("path"), "PEM file with the private key of \(product)."),
+        ]
+        return fields.map { $0.lifted(to: path, prefix: name) }
+    }
+
+    private static let streamFields: [SettingField<StreamSettings>] = [
+        .init(
+            "latency", \.latency, .choice,
+            "How often viewers are sent to: each frame at once, every 100 ms, or every 350 ms, which costs least."),
+        .init(
+            "gop_cache", \.gopCache, .flag,
+            "Whether a new viewer starts with the last group of pictures rather than at the next keyframe."),
+        .init(
+            "gop_cache_maximum_bytes", \.gopCacheMaximumBytes, .size((64 << 10)...(1 << 30)),
+            "The most that is kept of one stream for new and slow viewers, in each format."),
+        .init(
+            "publish.policy", \.publish.policy, .choice,
+            "A second publisher is refused, replaces the first, or replaces it only if that is silent or gone."),
+        .init(
+            "publish.grace", \.publish.grace, .duration(.zero ... .hours(1)),
+            "How long viewers are kept after the publisher left, with the policy `grace`."),
+        .init(
+            "publish.silent_after", \.publish.silentAfter, .duration(.milliseconds(100) ... .minutes(5)),
+            "Time without a frame after which a publisher may be replaced."),
+        .init(
+            "play.slow_viewer_bytes", \.play.slowViewerBytes, .size((64 << 10)...(1 << 30)),
+            "Unsent bytes above which a viewer skips to the next keyframe."),
+        .init(
+            "play.slow_viewer_age", \.play.slowViewerAge, .duration(.seconds(1) ... .minutes(10)),
+            "Age of the oldest unsent byte above which a viewer skips to the next keyframe."),
+        .init(
+            "play.skips_before_close", \.play.skipsBeforeClose, .integer(0...1_000),
+            "Skips within `play.skip_window` after which a viewer is closed."),
+        .init(
+            "play.skip_window", \.play.skipWindow, .duration(.seconds(1) ... .hours(1)),
+            "The window in which skips are counted."),
+        .init(
+            "play.tcp_nodelay", \.play.tcpNoDelay, .choice,
+            "Whether each write leaves at once; `auto` is on with `realtime` and off otherwise."),
+        .init(
+            "idle_timeout", \.idleTimeout, .duration(.zero ... .hours(24)),
+            "How long a stream is kept that has neither publisher nor viewers."),
+        .init(
+            "timeline.jump_threshold", \.timeline.jumpThreshold, .duration(.milliseconds(500) ... .hours(1)),
+            "A step of a publisher's clock beyond this, in either direction, is healed as a new start."),
+        .init(
+            "flv.hevc", \.flv.hevc, .choice,
+            "How HEVC is written into FLV and RTMP: as published, as enhanced RTMP, or as the older codec id 12."),
+    ]
+}
+
+// MARK: - Lookup
+
+extension SettingSchema {
+    /// A key of the node, with those who have it.
+    struct Entry: Sendable {
+        let field: SettingField<NodeSettings>
+        let roles: [NodeSettings.Role]
+    }
+
+    /// Every key by its full path, except for those of `vhosts`.
+    static let entries: [String: Entry] = Dictionary(
+        uniqueKeysWithValues: sections.flatMap { section in
+            section.fields.map { ($0.name, Entry(field: $0, roles: section.roles)) }
+        })
+
+    /// All keys, in the order of the reference.
+    static let keys: [String] = sections.flatMap { $0.fields.map(\.name) }
+
+    /// Full paths of mappings: `rtmp`, `rtmp.tls`, `stream.publish`, …
+    static let mappings: Set<String> = Set(mappings(of: keys))
+
+    /// Keys by environment variable.
+    static let environmentNames: [String: String] = Dictionary(
+        uniqueKeysWithValues: keys.map { (environmentName(of: $0), $0) })
+
+    /// `rtmp.chunk_size` is `WEIR_RTMP_CHUNK_SIZE`.
+    package static func environmentName(of key: String) -> String {
+        "WEIR_" + key.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
+    }
+
+    /// The mappings that hold `keys`, each once.
+    static func mappings(of keys: [String]) -> [String] {
+        var found: [String] = []
+        for key in keys {
+            let parts = key.split(separator: ".")
+            for count in 1..<max(1, parts.count) {
+                let mapping = parts.prefix(count).joined(separator: ".")
+                if !found.contains(mapping) {
+                    found.append(mapping)
+                }
+            }
+        }
+        return found
+    }
+}

@@ -1,0 +1,134 @@
+extension NodeSettings {
+    /// What contradicts what, across keys. Each message names every key that takes part.
+    ///
+    /// The location of the returned problems is `.defaults`; the loader replaces it by the place of their key.
+    package func validate() -> [ConfigurationProblem] {
+        var found = Contradictions()
+        switch self.role {
+        case .coordinator: self.checkCoordinator(&found)
+        case .origin, .edge:
+            self.checkListeners(&found)
+            self.checkTLS("rtmp.tls", self.rtmp.tls, &found)
+            self.checkTLS("http.tls", self.http.tls, &found)
+            self.checkCluster(&found)
+            self.checkVhosts(&found)
+        }
+        return found.problems
+    }
+
+    /// The files that the settings name and that cannot be read.
+    func unreadableFiles(_ isReadable: (String) -> Bool) -> [ConfigurationProblem] {
+        guard self.role != .coordinator else { return [] }
+        let files = [
+            ("rtmp.tls.certificate", self.rtmp.tls.certificate), ("rtmp.tls.key", self.rtmp.tls.key),
+            ("http.tls.certificate", self.http.tls.certificate), ("http.tls.key", self.http.tls.key),
+        ]
+        return files.filter { !$0.1.isEmpty && !isReadable($0.1) }.map { key, path in
+            ConfigurationProblem(key: key, location: .defaults, reason: .unreadable(path))
+        }
+    }
+
+    private func checkCoordinator(_ found: inout Contradictions) {
+        let settings = self.coordinator
+        if !settings.listen.isLoopback, self.cluster.secret.isEmpty {
+            found.add(
+                "coordinator.listen",
+                "\(settings.listen) can be reached from other machines, so cluster.secret has to be set")
+        }
+        if settings.database.isEmpty {
+            found.add("coordinator.database", "the path of the database is empty")
+        }
+        if settings.suspectAfter > settings.deadAfter {
+            found.add(
+                "coordinator.suspect_after",
+                "\(DurationText.write(settings.suspectAfter)) is longer than coordinator.dead_after "
+                    + "(\(DurationText.write(settings.deadAfter)))")
+        }
+        if settings.lease < settings.deadAfter {
+            found.add(
+                "coordinator.lease",
+                "\(DurationText.write(settings.lease)) is shorter than coordinator.dead_after "
+                    + "(\(DurationText.write(settings.deadAfter))), so claims would end before their nodes are dead")
+        }
+    }
+
+    private func checkListeners(_ found: inout Contradictions) {
+        if !self.api.listen.isLoopback, self.api.token.isEmpty {
+            found.add(
+                "api.listen", "\(self.api.listen) can be reached from other machines, so api.token has to be set")
+        }
+        let media: [(key: String, addresses: [ListenAddress])] = [
+            ("rtmp.listen", self.rtmp.listen), ("rtmp.tls.listen", self.rtmp.tls.listen),
+            ("http.listen", self.http.listen), ("http.tls.listen", self.http.tls.listen),
+        ]
+        if media.allSatisfy(\.addresses.isEmpty) {
+            let keys = media.map(\.key).joined(separator: ", ")
+            found.add("rtmp.listen", "the \(self.role.rawValue) would serve nobody: \(keys) are all empty")
+        }
+        var taken: [(key: String, address: ListenAddress)] = []
+        for (key, addresses) in media + [("api.listen", [self.api.listen])] {
+            for address in addresses {
+                if let other = taken.first(where: { $0.address.overlaps(address) }) {
+                    let which = other.key == key ? "" : " of \(other.key)"
+                    found.add(key, "\(address) takes the same port as \(other.address)\(which)")
+                }
+                taken.append((key, address))
+            }
+        }
+    }
+
+    private func checkTLS(_ section: String, _ tls: TLSSettings, _ found: inout Contradictions) {
+        let files = [("\(section).certificate", tls.certificate), ("\(section).key", tls.key)]
+        for (key, path) in files {
+            if !tls.listen.isEmpty, path.isEmpty {
+                found.add("\(section).listen", "TLS needs \(key), which is not set")
+            }
+            if tls.listen.isEmpty, !path.isEmpty {
+                found.add(key, "the file is not used, because \(section).listen is empty")
+            }
+        }
+    }
+
+    private func checkCluster(_ found: inout Contradictions) {
+        let cluster = self.cluster
+        if let remote = cluster.coordinator.first(where: { !$0.isLoopback }), cluster.secret.isEmpty {
+            found.add("cluster.coordinator", "\(remote) is on another machine, so cluster.secret has to be set")
+        }
+        if self.role == .edge, cluster.coordinator.isEmpty, cluster.origins.isEmpty {
+            found.add(
+                "cluster.coordinator",
+                "an edge needs somewhere to pull streams from: set cluster.coordinator, cluster.origins, or both")
+        }
+    }
+
+    private func checkVhosts(_ found: inout Contradictions) {
+        var names: [String: Int] = [:]
+        var domains: [DomainPattern: Int] = [:]
+        for (index, vhost) in self.vhosts.enumerated() {
+            if let other = names.updateValue(index, forKey: vhost.name.lowercased()) {
+                found.add("vhosts[\(index)].name", "\"\(vhost.name)\" is also vhosts[\(other)].name")
+            }
+            for domain in vhost.domains {
+                if let other = domains.updateValue(index, forKey: domain) {
+                    found.add("vhosts[\(index)].domains", "\"\(domain)\" is also in vhosts[\(other)].domains")
+                }
+            }
+        }
+    }
+}
+
+private struct Contradictions {
+    private(set) var problems: [ConfigurationProblem] = []
+
+    mutating func add(_ key: String, _ text: String) {
+        self.problems.append(ConfigurationProblem(key: key, location: .defaults, reason: .contradiction(text)))
+    }
+}
+
+extension ListenAddress {
+    /// Whether two listeners cannot both exist: the same port on the same address or on all addresses.
+    fileprivate func overlaps(_ other: ListenAddress) -> Bool {
+        guard self.port == other.port, self.port != 0 else { return false }
+        return self.host == other.host || self.isWildcard || other.isWildcard
+    }
+}

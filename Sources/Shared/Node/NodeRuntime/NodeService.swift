@@ -1,0 +1,234 @@
+import ClusterLink
+import HTTPMedia
+package import Logging
+import Media
+import NIOCore
+import NIOPosix
+package import NodeConfiguration
+import Placement
+import RTMPServer
+import ServiceLifecycle
+import StreamHub
+import Streaming
+import TLSContexts
+
+/// An origin or an edge: wires the modules by the settings, and runs them until it is told to stop.
+///
+/// Shutdown order: stop accepting, tell publishers and viewers, let their last bytes leave, close.
+package struct NodeService: Service {
+    private let settings: NodeSettings
+    private let logger: Logger
+
+    package init(settings: NodeSettings, logger: Logger) {
+        self.settings = settings
+        self.logger = logger
+    }
+
+    package func run() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: max(1, self.settings.eventLoops))
+        do {
+            try await self.serve(on: group)
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        try await group.shutdownGracefully()
+    }
+
+    private func serve(on group: MultiThreadedEventLoopGroup) async throws {
+        let parts = try NodeParts(settings: self.settings, group: group, logger: self.logger)
+        let bound = try await parts.listen()
+        self.logger.notice(
+            "\(self.settings.role.rawValue) ready",
+            metadata: [
+                "node": "\(self.settings.node.id)", "rtmp": "\(bound.rtmp)", "http": "\(bound.http)",
+                "api": "\(self.settings.api.listen)", "loops": "\(self.settings.eventLoops)",
+            ])
+        try await withThrowingDiscardingTaskGroup { tasks in
+            for service in parts.services(boundRTMPPort: bound.rtmp.first?.port) {
+                tasks.addTask { try await service.run() }
+            }
+            for store in parts.tlsStores {
+                tasks.addTask { await store.watch(logger: self.logger) }
+            }
+            try? await gracefulShutdown()
+            await parts.shutDown(within: self.settings.shutdown.drainDeadline)
+            tasks.cancelAll()
+        }
+    }
+}
+
+/// The modules of a node, put together.
+private struct NodeParts {
+    let settings: NodeSettings
+    let group: MultiThreadedEventLoopGroup
+    let logger: Logger
+    let hub: StreamHub
+    let link: ClusterLink?
+    let claims: StreamClaims
+    let relay: RelayService?
+    let gate: NodeGate
+    let rtmp: RTMPServer
+    let rtmpTLS: TLSContextStore?
+    let httpTLS: TLSContextStore?
+    let vitals: NodeVitals
+
+    init(settings: NodeSettings, group: MultiThreadedEventLoopGroup, logger: Logger) throws {
+        self.settings = settings
+        self.group = group
+        self.logger = logger
+        self.rtmpTLS = try Self.tls(settings.rtmp.tls)
+        self.httpTLS = try Self.tls(settings.http.tls)
+        self.hub = StreamHub { settings.streamSettings(for: $0).live }
+        self.link = try Self.link(settings, logger: logger)
+        self.claims = StreamClaims(link: self.link, logger: logger)
+        self.hub.observer = self.claims
+        let routes = RouteSource(
+            node: settings.node.id, link: self.link,
+            configured: settings.cluster.origins.map { Upstream(host: $0.host, port: $0.port) })
+        let isClustered = self.link != nil || !routes.configured.isEmpty
+        self.relay = isClustered ? Self.relay(settings, hub: self.hub, routes: routes, logger: logger) : nil
+        if let relay = self.relay { self.claims.attach(relay) }
+        self.gate = NodeGate(
+            settings: settings, hub: self.hub, claims: self.claims, relay: self.relay,
+            forwards: settings.role == .edge ? Self.forwards(settings, routes: routes, logger: logger) : nil,
+            logger: logger)
+        self.rtmp = RTMPServer(
+            group: group,
+            configuration: RTMPServerConfiguration(
+                session: settings.rtmp.session, maximumConnections: settings.rtmp.maximumConnections,
+                hevcForm: { settings.streamSettings(for: $0).hevcForm },
+                playerNoDelay: settings.stream.play.tcpNoDelay.option),
+            gate: self.gate, hub: self.hub, logger: logger)
+        self.vitals = NodeVitals(hub: self.hub, claims: self.claims, rtmp: self.rtmp)
+        self.link?.attach(Self.handlers(claims: self.claims, relay: self.relay, vitals: self.vitals, logger: logger))
+    }
+
+    private static func tls(_ settings: TLSSettings) throws -> TLSContextStore? {
+        guard !settings.listen.isEmpty else { return nil }
+        return try TLSContextStore(TLSFiles(certificate: settings.certificate, key: settings.key))
+    }
+
+    private static func link(_ settings: NodeSettings, logger: Logger) throws -> ClusterLink? {
+        guard !settings.cluster.coordinator.isEmpty else { return nil }
+        let node = NodeDescription(
+            id: try NodeID(settings.node.id), instance: NodeVitals.newInstance(),
+            role: settings.role == .edge ? .edge : .origin, region: settings.node.region,
+            host: settings.node.advertise, rtmpPort: settings.rtmp.listen.first?.port ?? 0,
+            httpPort: settings.http.listen.first?.port ?? 0, apiPort: settings.api.listen.port,
+            version: WeirVersion.current)
+        var configuration = ClusterLinkConfiguration(
+            coordinators: settings.cluster.coordinator.map(\.description), secret: settings.cluster.secret.value,
+            node: node)
+        configuration.heartbeatMillis = settings.cluster.heartbeat.nanoseconds / 1_000_000
+        configuration.requestDeadlineMillis = settings.cluster.requestTimeout.nanoseconds / 1_000_000
+        configuration.negativeCacheMillis = settings.edge.negativeCache.nanoseconds / 1_000_000
+        try configuration.validate()
+        return ClusterLink(configuration: configuration, logger: logger)
+    }
+
+    private static func relay(
+        _ settings: NodeSettings, hub: StreamHub, routes: RouteSource, logger: Logger
+    ) -> RelayService {
+        RelayService(
+            hub: hub, routes: routes,
+            settings: StreamPull.Settings(
+                node: settings.node.id, client: settings.rtmp.client(mediaTimeout: settings.edge.mediaTimeout),
+                connectTimeout: settings.edge.connectTimeout, linger: settings.edge.linger,
+                hold: settings.stream.publish.grace + .seconds(5)),
+            maximumUpstreams: settings.edge.maximumUpstreams, logger: logger)
+    }
+
+    private static func forwards(_ settings: NodeSettings, routes: RouteSource, logger: Logger) -> ForwardService {
+        ForwardService(
+            routes: routes, client: settings.rtmp.client(mediaTimeout: settings.edge.mediaTimeout),
+            connectTimeout: settings.edge.connectTimeout, patience: settings.stream.publish.grace, logger: logger)
+    }
+
+    private static func handlers(
+        claims: StreamClaims, relay: RelayService?, vitals: NodeVitals, logger: Logger
+    ) -> ClusterLinkHandlers {
+        ClusterLinkHandlers(
+            status: { await vitals.status() },
+            onChange: { relay?.placementChanged($0) },
+            onSuperseded: { key, epoch in claims.superseded(key, by: epoch) },
+            onDrain: { isDraining in
+                vitals.setDraining(isDraining)
+                logger.notice(isDraining ? "draining" : "no longer draining")
+            })
+    }
+
+    // MARK: Running
+
+    struct Bound {
+        var rtmp: [ListenAddress]
+        var http: [ListenAddress]
+    }
+
+    func listen() async throws -> Bound {
+        var rtmp: [ListenAddress] = []
+        for address in self.settings.rtmp.listen {
+            let port = try await self.named("rtmp.listen", address) {
+                try await self.rtmp.listen(host: address.host, port: address.port)
+            }
+            rtmp.append(ListenAddress(host: address.host, port: port))
+        }
+        for address in self.settings.rtmp.tls.listen {
+            _ = try await self.named("rtmp.tls.listen", address) {
+                try await self.rtmp.listen(host: address.host, port: address.port, tls: self.rtmpTLS)
+            }
+        }
+        return Bound(rtmp: rtmp, http: self.settings.http.listen)
+    }
+
+    /// Says which setting an address that cannot be bound comes from.
+    private func named<T>(_ key: String, _ address: ListenAddress, _ body: () async throws -> T) async throws -> T {
+        do {
+            return try await body()
+        } catch {
+            throw ListenError(key: key, address: "\(address)", cause: "\(error)")
+        }
+    }
+
+    func services(boundRTMPPort: Int?) -> [any Service] {
+        var services: [any Service] = []
+        for address in self.settings.http.listen { services.append(self.media(address, tls: nil)) }
+        for address in self.settings.http.tls.listen { services.append(self.media(address, tls: self.httpTLS)) }
+        services.append(NodeAPI(settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger).application())
+        if let link = self.link { services.append(link) }
+        return services
+    }
+
+    private func media(_ address: ListenAddress, tls: TLSContextStore?) -> any Service {
+        let settings = self.settings
+        let configuration = MediaHTTPConfiguration(
+            corsOrigins: settings.http.corsOrigins, hevcForm: { settings.streamSettings(for: $0).hevcForm },
+            playerNoDelay: settings.stream.play.tcpNoDelay.option, isTLS: tls != nil)
+        return MediaListener(
+            address: address, configuration: configuration, gate: self.gate, hub: self.hub, tls: tls,
+            group: self.group, logger: self.logger
+        ).application()
+    }
+
+    var tlsStores: [TLSContextStore] { [self.rtmpTLS, self.httpTLS].compactMap { $0 } }
+
+    func shutDown(within deadline: TimeAmount) async {
+        self.logger.notice("shutting down")
+        self.vitals.setDraining(true)
+        await self.rtmp.stopAccepting()
+        self.rtmp.endConnections()
+        let end = NIODeadline.now() + deadline
+        while self.rtmp.connectionCount > 0, NIODeadline.now() < end {
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+    }
+}
+
+/// An address that could not be listened on.
+struct ListenError: Error, CustomStringConvertible {
+    let key: String
+    let address: String
+    let cause: String
+
+    var description: String { "cannot listen on \(self.address) (\(self.key)): \(self.cause)" }
+}

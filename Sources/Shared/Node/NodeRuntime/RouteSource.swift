@@ -1,0 +1,92 @@
+import ClusterLink
+import Media
+import Placement
+import Synchronization
+
+/// An address that a stream can be pulled from or published to.
+struct Upstream: Sendable, Hashable {
+    var node: String
+    var host: String
+    var port: Int
+    /// The epoch that the cluster knows; 0 where it knows none.
+    var epoch: UInt64
+
+    init(_ route: Route) {
+        self.node = route.node.rawValue
+        self.host = route.host
+        self.port = route.rtmpPort
+        self.epoch = route.epoch
+    }
+
+    init(host: String, port: Int) {
+        self.node = "\(host):\(port)"
+        self.host = host
+        self.port = port
+        self.epoch = 0
+    }
+}
+
+/// Where streams are: asked of the coordinator, or taken from the configured list.
+struct RouteSource: Sendable {
+    enum Answer: Sendable {
+        /// Try these in order. `isAuthoritative`: the cluster says that the stream is there.
+        case upstreams([Upstream], isAuthoritative: Bool)
+        /// Nobody publishes the stream.
+        case notFound
+        /// It was published and has ended.
+        case ended
+        /// Nobody can tell.
+        case unavailable(String)
+    }
+
+    /// The node's own id, which is never an upstream.
+    let node: String
+    let link: ClusterLink?
+    /// Nodes that are asked in turn where no coordinator answers.
+    let configured: [Upstream]
+
+    func play(_ key: StreamKey) async -> Answer {
+        guard let link = self.link else { return self.fallback(key) }
+        switch await link.playRoute(for: key) {
+        case .origin(let route):
+            guard route.node.rawValue != self.node else { return .notFound }
+            return .upstreams([Upstream(route)], isAuthoritative: true)
+        case .notFound: return .notFound
+        case .ended: return .ended
+        case .unreachable(let cached?) where cached.node.rawValue != self.node:
+            return .upstreams([Upstream(cached)] + self.ordered(key), isAuthoritative: false)
+        case .unreachable: return self.fallback(key)
+        }
+    }
+
+    func publish(_ key: StreamKey) async -> Answer {
+        guard let link = self.link else { return self.fallback(key) }
+        switch await link.publishRoute(for: key) {
+        case .origin(let route): return .upstreams([Upstream(route)], isAuthoritative: true)
+        case .noOrigin: return .unavailable("no origin takes publishers now")
+        case .unreachable(let cached):
+            let known = cached.map(Upstream.init)
+            guard !known.isEmpty else { return self.fallback(key) }
+            return .upstreams(known, isAuthoritative: false)
+        }
+    }
+
+    private func fallback(_ key: StreamKey) -> Answer {
+        guard !self.configured.isEmpty else {
+            return .unavailable(self.link == nil ? "no upstream is configured" : "the coordinator cannot be reached")
+        }
+        return .upstreams(self.ordered(key), isAuthoritative: false)
+    }
+
+    /// The configured nodes in the order of this stream: the same on every edge, so that all try the same one first.
+    private func ordered(_ key: StreamKey) -> [Upstream] {
+        self.configured.sorted { Self.weight(key, $0.node) > Self.weight(key, $1.node) }
+    }
+
+    /// Rendezvous hashing with FNV-1a.
+    private static func weight(_ key: StreamKey, _ node: String) -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in "\(key)\u{0}\(node)".utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return hash ^ hash >> 29
+    }
+}

@@ -1,0 +1,194 @@
+import GRDB
+import Media
+import Placement
+
+/// The tables and the SQL on them.
+enum StoreSchema {
+    /// Add a migration for each change; never edit one that was released.
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1-cluster") { database in
+            try database.execute(
+                sql: """
+                    CREATE TABLE nodes (
+                        id TEXT PRIMARY KEY NOT NULL,
+                        instance TEXT NOT NULL,
+                        role TEXT NOT NULL,
+                        region TEXT NOT NULL,
+                        host TEXT NOT NULL,
+                        rtmp_port INTEGER NOT NULL,
+                        http_port INTEGER NOT NULL,
+                        api_port INTEGER NOT NULL,
+                        version TEXT NOT NULL,
+                        drained INTEGER NOT NULL DEFAULT 0
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE TABLE placements (
+                        vhost TEXT NOT NULL,
+                        app TEXT NOT NULL,
+                        name TEXT NOT NULL,
+                        epoch INTEGER NOT NULL,
+                        node TEXT NOT NULL,
+                        instance TEXT NOT NULL,
+                        state TEXT NOT NULL,
+                        token_digest TEXT,
+                        lease_until_ms INTEGER NOT NULL,
+                        end_reason TEXT,
+                        PRIMARY KEY (vhost, app, name)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE INDEX placements_by_node ON placements (node);
+                    CREATE TABLE events (
+                        id INTEGER PRIMARY KEY AUTOINCREMENT,
+                        at_ms INTEGER NOT NULL,
+                        kind TEXT NOT NULL,
+                        node TEXT,
+                        vhost TEXT,
+                        app TEXT,
+                        name TEXT,
+                        epoch INTEGER,
+                        detail TEXT
+                    ) STRICT;
+                    CREATE INDEX events_by_time ON events (at_ms);
+                    CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+                    """)
+        }
+        return migrator
+    }
+
+    static func apply(_ write: StoreWrite, to database: Database) throws {
+        switch write {
+        case .placement(let placement): try self.upsert(placement, database)
+        case .leases(let nodes, let untilMillis):
+            let statement = try database.cachedStatement(
+                sql: "UPDATE placements SET lease_until_ms = ? WHERE node = ? AND state <> 'ended'")
+            for node in nodes { try statement.execute(arguments: [untilMillis, node.rawValue]) }
+        case .forget(let key, let epoch, let floor):
+            try database.cachedStatement(
+                sql: "DELETE FROM placements WHERE vhost = ? AND app = ? AND name = ? AND epoch = ?"
+            ).execute(arguments: [key.vhost, key.app, key.name, Int64(clamping: epoch)])
+            try database.cachedStatement(
+                sql: """
+                    INSERT INTO meta (name, value) VALUES ('epoch_floor', ?)
+                    ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)
+                    """
+            ).execute(arguments: [Int64(clamping: floor)])
+        case .node(let node): try self.upsert(node, database)
+        case .removeNode(let id):
+            try database.cachedStatement(sql: "DELETE FROM nodes WHERE id = ?").execute(arguments: [id.rawValue])
+        case .event(let event, let atMillis): try self.insert(event, atMillis: atMillis, database)
+        case .pruneEvents(let beforeMillis, let count):
+            try database.execute(sql: "DELETE FROM events WHERE at_ms < ?", arguments: [beforeMillis])
+            try database.execute(
+                sql: "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", arguments: [count])
+        }
+    }
+
+    private static func upsert(_ placement: StoredPlacement, _ database: Database) throws {
+        // The guard on the epoch makes the row fence itself, whatever the order of writers.
+        try database.cachedStatement(
+            sql: """
+                INSERT INTO placements
+                    (vhost, app, name, epoch, node, instance, state, token_digest, lease_until_ms, end_reason)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (vhost, app, name) DO UPDATE SET
+                    epoch = excluded.epoch, node = excluded.node, instance = excluded.instance,
+                    state = excluded.state, token_digest = excluded.token_digest,
+                    lease_until_ms = excluded.lease_until_ms, end_reason = excluded.end_reason
+                WHERE excluded.epoch >= placements.epoch
+                """
+        ).execute(arguments: [
+            placement.key.vhost, placement.key.app, placement.key.name, Int64(clamping: placement.epoch),
+            placement.node.rawValue, placement.instance, placement.state.rawValue, placement.tokenDigest,
+            placement.leaseUntilMillis, placement.endReason?.rawValue,
+        ])
+    }
+
+    private static func upsert(_ node: StoredNode, _ database: Database) throws {
+        let description = node.description
+        try database.cachedStatement(
+            sql: """
+                INSERT OR REPLACE INTO nodes
+                    (id, instance, role, region, host, rtmp_port, http_port, api_port, version, drained)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """
+        ).execute(arguments: [
+            description.id.rawValue, description.instance, description.role.rawValue, description.region,
+            description.host, description.rtmpPort, description.httpPort, description.apiPort, description.version,
+            node.isDrained,
+        ])
+    }
+
+    private static func insert(_ event: ClusterEvent, atMillis: Int64, _ database: Database) throws {
+        try database.cachedStatement(
+            sql: """
+                INSERT INTO events (at_ms, kind, node, vhost, app, name, epoch, detail)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """
+        ).execute(arguments: [
+            atMillis, event.kind.rawValue, event.node?.rawValue, event.key?.vhost, event.key?.app, event.key?.name,
+            event.epoch.map { Int64(clamping: $0) }, event.detail,
+        ])
+    }
+
+    static func load(_ database: Database) throws -> StoredState {
+        var state = StoredState()
+        let placements = try Row.fetchCursor(database, sql: "SELECT * FROM placements")
+        while let row = try placements.next() {
+            guard let placement = self.placement(row) else {
+                state.skippedRows += 1
+                continue
+            }
+            state.placements.append(placement)
+        }
+        let nodes = try Row.fetchCursor(database, sql: "SELECT * FROM nodes ORDER BY id")
+        while let row = try nodes.next() {
+            guard let node = self.node(row) else {
+                state.skippedRows += 1
+                continue
+            }
+            state.nodes.append(node)
+        }
+        let floor = try Int64.fetchOne(database, sql: "SELECT value FROM meta WHERE name = 'epoch_floor'")
+        state.epochFloor = UInt64(clamping: floor ?? 0)
+        return state
+    }
+
+    static func events(_ database: Database, after: Int64, limit: Int) throws -> [StoredEvent] {
+        let rows = try Row.fetchAll(
+            database, sql: "SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", arguments: [after, limit])
+        return rows.compactMap { row in
+            guard let kind = ClusterEvent.Kind(rawValue: row["kind"]) else { return nil }
+            let node: String? = row["node"]
+            let epoch: Int64? = row["epoch"]
+            let event = ClusterEvent(
+                kind: kind, node: node.flatMap { try? NodeID($0) }, key: self.key(row),
+                epoch: epoch.map { UInt64(clamping: $0) }, detail: row["detail"])
+            return StoredEvent(id: row["id"], atMillis: row["at_ms"], event: event)
+        }
+    }
+
+    private static func key(_ row: Row) -> StreamKey? {
+        guard let vhost: String = row["vhost"], let app: String = row["app"], let name: String = row["name"]
+        else { return nil }
+        return try? StreamKey(vhost: vhost, app: app, name: name)
+    }
+
+    private static func placement(_ row: Row) -> StoredPlacement? {
+        let epoch: Int64 = row["epoch"]
+        let endReason: String? = row["end_reason"]
+        guard let key = self.key(row), let node = try? NodeID(row["node"]), epoch > 0,
+            UInt64(epoch) <= PlacementEpoch.maximum, let state = PlacementState(rawValue: row["state"])
+        else { return nil }
+        return StoredPlacement(
+            key: key, epoch: UInt64(epoch), node: node, instance: row["instance"], state: state,
+            tokenDigest: row["token_digest"], leaseUntilMillis: row["lease_until_ms"],
+            endReason: endReason.flatMap(StreamPlacement.EndReason.init(rawValue:)))
+    }
+
+    private static func node(_ row: Row) -> StoredNode? {
+        guard let id = try? NodeID(row["id"]), let role = NodeRole(rawValue: row["role"]) else { return nil }
+        let description = NodeDescription(
+            id: id, instance: row["instance"], role: role, region: row["region"], host: row["host"],
+            rtmpPort: row["rtmp_port"], httpPort: row["http_port"], apiPort: row["api_port"], version: row["version"])
+        return StoredNode(description: description, isDrained: row["drained"])
+    }
+}

@@ -1,0 +1,87 @@
+package import Logging
+package import NIOCore
+import NIOPosix
+import NIOSSL
+package import StreamHub
+import Synchronization
+package import TLSContexts
+
+/// Listens for RTMP and RTMPS.
+package final class RTMPServer: Sendable {
+    private struct State {
+        var channels: [any Channel] = []
+        var connections: [ObjectIdentifier: any Channel] = [:]
+    }
+
+    private let group: any EventLoopGroup
+    private let configuration: RTMPServerConfiguration
+    private let gate: any SessionGate
+    private let hub: StreamHub
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    package init(
+        group: any EventLoopGroup, configuration: RTMPServerConfiguration, gate: any SessionGate, hub: StreamHub,
+        logger: Logger
+    ) {
+        self.group = group
+        self.configuration = configuration
+        self.gate = gate
+        self.hub = hub
+        self.logger = logger
+    }
+
+    /// Binds `host:port` and accepts. Returns the port that was bound.
+    package func listen(host: String, port: Int, tls: TLSContextStore? = nil) async throws -> Int {
+        let channel = try await ServerBootstrap(group: self.group)
+            .serverChannelOption(.backlog, value: 4_096)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelInitializer { channel in self.accept(channel, tls: tls) }
+            .bind(host: host, port: port).get()
+        self.state.withLock { $0.channels.append(channel) }
+        return channel.localAddress?.port ?? port
+    }
+
+    private func accept(_ channel: any Channel, tls: TLSContextStore?) -> EventLoopFuture<Void> {
+        let id = ObjectIdentifier(channel)
+        let isAccepted = self.state.withLock { state in
+            guard state.connections.count < self.configuration.maximumConnections else { return false }
+            state.connections[id] = channel
+            return true
+        }
+        guard isAccepted else {
+            self.logger.warning("connection refused: rtmp.maximum_connections reached")
+            return channel.close()
+        }
+        channel.closeFuture.whenComplete { _ in
+            _ = self.state.withLock { $0.connections.removeValue(forKey: id) }
+        }
+        return channel.eventLoop.makeCompletedFuture {
+            if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current)) }
+            try channel.pipeline.syncOperations.addHandler(
+                RTMPServerHandler(
+                    configuration: self.configuration, gate: self.gate, hub: self.hub, isTLS: tls != nil,
+                    logger: self.logger))
+        }
+    }
+
+    /// The number of open connections.
+    package var connectionCount: Int { self.state.withLock { $0.connections.count } }
+
+    /// Stops accepting.
+    package func stopAccepting() async {
+        let channels = self.state.withLock { state in
+            defer { state.channels = [] }
+            return state.channels
+        }
+        for channel in channels { try? await channel.close().get() }
+    }
+
+    /// Tells each peer that the node shuts down, and closes.
+    package func endConnections() {
+        for channel in self.state.withLock({ Array($0.connections.values) }) {
+            channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+        }
+    }
+}

@@ -1,0 +1,418 @@
+import AMF
+import FLV
+import Logging
+import Media
+import NIOCore
+import RTMP
+import StreamHub
+import Streaming
+
+/// One RTMP connection: feeds the session core and carries out what it says.
+///
+/// States: deciding nothing → (publish) waiting for the gate → publishing, or (play) waiting → playing; back to the
+/// first when the client stops. Runs on the channel's loop.
+final class RTMPServerHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum Activity {
+        case none
+        /// The gate was asked; `ticket` tells late answers from current ones.
+        case deciding(ticket: UInt64)
+        case publishing(any MediaSink)
+        case playing(Viewer, PlayGrant, selection: TrackSelection)
+    }
+
+    private let configuration: RTMPServerConfiguration
+    private let gate: any SessionGate
+    private let hub: StreamHub
+    private var logger: Logger
+    private let isTLS: Bool
+
+    private var session: RTMPServerSession
+    private var activity = Activity.none
+    private var ticket: UInt64 = 0
+    private var ingest = RTMPIngest()
+    private var connection: RTMPPublisherConnection?
+    private var context: ChannelHandlerContext?
+    private var relay: RelayIdentity?
+    private var wantsAudio = true
+    private var wantsVideo = true
+    private var isReadingBlocked = false
+    private var isClosing = false
+    private var timer: Scheduled<Void>?
+    private var armedDeadline = NIODeadline.distantFuture
+
+    init(
+        configuration: RTMPServerConfiguration, gate: any SessionGate, hub: StreamHub, isTLS: Bool, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.gate = gate
+        self.hub = hub
+        self.isTLS = isTLS
+        self.logger = logger
+        self.session = RTMPServerSession(
+            configuration: configuration.session, randomBytes: .random(count: RTMPServerSession.randomByteCount),
+            now: .now())
+    }
+
+    // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        self.logger[metadataKey: "peer"] = "\(context.channel.remoteAddress?.peerDescription ?? "unknown")"
+        self.connection = RTMPPublisherConnection(handler: self, loop: context.eventLoop)
+        self.drain()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !self.isClosing else { return }
+        self.session.receive(self.unwrapInboundIn(data), now: .now())
+        self.drain()
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        self.forwardMedia()
+        context.fireChannelReadComplete()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.timer?.cancel()
+        self.stopActivity()
+        self.isClosing = true
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        self.logger.debug("connection failed", metadata: ["error": "\(error)"])
+        context.close(promise: nil)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent {
+            self.endForShutdown()
+        } else {
+            context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    // MARK: Session
+
+    private func drain() {
+        guard let context = self.context else { return }
+        while let output = self.session.nextOutput() {
+            switch output {
+            case .transmit(let bytes): self.transmit(bytes)
+            case .event(let event): self.handle(event)
+            case .close(let error): return self.close(error)
+            }
+        }
+        context.flush()
+        self.armTimer(context)
+    }
+
+    private func transmit(_ bytes: ByteBuffer) {
+        if case .playing(let viewer, _, _) = self.activity {
+            viewer.send(bytes)
+        } else {
+            self.context?.write(self.wrapOutboundOut(bytes), promise: nil)
+        }
+    }
+
+    private func armTimer(_ context: ChannelHandlerContext) {
+        guard let next = self.session.nextDeadline, next < self.armedDeadline else { return }
+        self.armedDeadline = next
+        self.timer?.cancel()
+        self.timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: next) {
+            self.armedDeadline = .distantFuture
+            self.session.deadlineReached(now: .now())
+            self.drain()
+        }
+    }
+
+    private func close(_ error: RTMPError?) {
+        guard !self.isClosing, let context = self.context else { return }
+        self.isClosing = true
+        if let error {
+            self.logger.info("RTMP session closed", metadata: ["reason": "\(error)"])
+        }
+        self.forwardMedia()
+        self.stopActivity()
+        self.timer?.cancel()
+        context.writeAndFlush(self.wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { _ in
+            context.close(promise: nil)
+        }
+        // A peer that reads nothing would keep the connection open until its socket times out.
+        context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(5)) { context.close(promise: nil) }
+    }
+
+    private func handle(_ event: RTMPServerEvent) {
+        switch event {
+        case .connectRequested(let request):
+            self.relay = RelayIdentity(connect: request)
+            self.session.acceptConnect(now: .now())
+        case .publishRequested(let request): self.publish(request)
+        case .playRequested(let request): self.play(request)
+        case .media(let message):
+            self.ingest.receive(message)
+            if self.ingest.isHopeless { self.rejectMedia() }
+        case .metadata(let metadata, _): self.ingest.receive(metadata)
+        case .data(let data): self.ingest.receive(data)
+        case .unpublished, .stopped:
+            self.forwardMedia()
+            self.stopActivity()
+        case .paused(let isPaused):
+            if case .playing(let viewer, _, _) = self.activity { viewer.setPaused(isPaused) }
+        case .receiveAudio(let isWanted):
+            self.wantsAudio = isWanted
+            self.reselect()
+        case .receiveVideo(let isWanted):
+            self.wantsVideo = isWanted
+            self.reselect()
+        case .bufferLength: break
+        }
+    }
+
+    private func stopActivity() {
+        self.ticket += 1
+        let activity = self.activity
+        self.activity = .none
+        switch activity {
+        case .none, .deciding: break
+        case .publishing(let sink):
+            sink.finish()
+            self.ingest = RTMPIngest()
+            self.logger.info("publish ended")
+        case .playing(let viewer, _, _):
+            viewer.leave()
+            self.logger.info("play ended", metadata: ["sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
+        }
+        self.setReading(true)
+    }
+
+    private func peer(_ request: RTMPStreamRequest) -> PeerIdentity {
+        PeerIdentity(
+            transport: self.isTLS ? "rtmps" : "rtmp",
+            address: self.context?.channel.remoteAddress?.peerDescription ?? "unknown", vhost: request.vhost,
+            host: request.host, app: request.app, name: request.name, query: request.parameters.queryString,
+            token: request.parameters["token"] ?? "")
+    }
+
+    private func log(_ message: Logger.Message, _ peer: PeerIdentity, _ extra: Logger.Metadata = [:]) {
+        self.logger.info(message, metadata: extra.merging(["stream": "\(peer.app)/\(peer.name)"]) { $1 })
+    }
+
+    private func endForShutdown() {
+        switch self.activity {
+        case .none, .deciding: self.session.close()
+        case .publishing: self.session.publishEnded(description: "The node is shutting down.", now: .now())
+        case .playing: self.session.playEnded(description: "The node is shutting down.", now: .now())
+        }
+        self.session.close()
+        self.drain()
+    }
+}
+
+// MARK: - Publishing
+
+extension RTMPServerHandler {
+    private func publish(_ request: RTMPStreamRequest) {
+        guard let context = self.context, let connection = self.connection else { return }
+        let peer = self.peer(request)
+        let ticket = self.beginDeciding()
+        let gate = self.gate
+        // The gate is asynchronous; its answer comes back to this loop and is checked against the ticket.
+        context.eventLoop.makeFutureWithTask {
+            await gate.publish(peer, clock: .rtmp, connection: connection)
+        }.assumeIsolated().whenSuccess { result in
+            self.published(result, peer: peer, ticket: ticket)
+        }
+    }
+
+    private func beginDeciding() -> UInt64 {
+        self.ticket += 1
+        self.activity = .deciding(ticket: self.ticket)
+        return self.ticket
+    }
+
+    private func isDeciding(_ ticket: UInt64) -> Bool {
+        guard case .deciding(ticket) = self.activity, !self.isClosing else { return false }
+        return true
+    }
+
+    private func published(
+        _ result: Result<NIOLoopBound<any MediaSink>, SessionRefusal>, peer: PeerIdentity, ticket: UInt64
+    ) {
+        guard self.isDeciding(ticket) else {
+            if case .success(let sink) = result { sink.value.finish() }
+            return
+        }
+        switch result {
+        case .success(let sink):
+            self.activity = .publishing(sink.value)
+            self.log("publish started", peer, ["epoch": "\(sink.value.epoch)"])
+            self.session.acceptPublish(now: .now())
+        case .failure(let refusal):
+            self.activity = .none
+            self.log("publish refused", peer, ["reason": "\(refusal.text)"])
+            self.session.rejectPublish(code: refusal.publishCode, description: refusal.text, now: .now())
+        }
+        self.drain()
+        self.forwardMedia()
+    }
+
+    private func forwardMedia() {
+        guard case .publishing(let sink) = self.activity else { return }
+        let events = self.ingest.takeEvents()
+        if !events.isEmpty { sink.receive(events) }
+    }
+
+    private func rejectMedia() {
+        let reason = self.ingest.lastError.map { "\($0)" } ?? "unreadable media"
+        self.logger.info("publisher sends unreadable media", metadata: ["reason": "\(reason)"])
+        self.session.publishEnded(
+            code: "NetStream.Publish.Rejected", level: .error, description: "Unreadable media: \(reason)", now: .now())
+        self.stopActivity()
+    }
+
+    /// Another session or the cluster took the stream.
+    func revoked(_ reason: PublishEnd) {
+        guard case .publishing = self.activity else { return }
+        let text =
+            switch reason {
+            case .takenOver: "Another publisher took the stream over."
+            case .superseded(let epoch): "The cluster knows a newer publisher of the stream, with epoch \(epoch)."
+            case .kicked(let why): why
+            }
+        self.logger.info("publisher revoked", metadata: ["reason": "\(text)"])
+        self.stopActivity()
+        self.session.publishEnded(
+            code: "NetStream.Publish.BadName", level: .error, description: text, now: .now())
+        self.session.close()
+        self.drain()
+    }
+
+    /// Reads from the peer, or leaves its bytes in the socket.
+    func setReading(_ isReading: Bool) {
+        guard isReading == self.isReadingBlocked, let context = self.context else { return }
+        self.isReadingBlocked = !isReading
+        context.channel.setOption(.autoRead, value: isReading).whenComplete { _ in }
+    }
+}
+
+// MARK: - Playing
+
+extension RTMPServerHandler: ViewerDelegate {
+    private func play(_ request: RTMPStreamRequest) {
+        guard let context = self.context else { return }
+        let peer = self.peer(request)
+        let ticket = self.beginDeciding()
+        let gate = self.gate
+        let relay = self.relay
+        let loop = context.eventLoop
+        // As for publishing: the answer is checked against the ticket.
+        loop.makeFutureWithTask {
+            await gate.play(peer, relay: relay, on: loop)
+        }.assumeIsolated().whenSuccess { result in
+            self.played(result, peer: peer, ticket: ticket)
+        }
+    }
+
+    private func played(_ result: Result<PlayGrant, SessionRefusal>, peer: PeerIdentity, ticket: UInt64) {
+        guard self.isDeciding(ticket) else { return }
+        switch result {
+        case .success(let grant):
+            self.log("play started", peer, ["epoch": "\(grant.epoch)"])
+            self.session.acceptPlay(information: grant.information, now: .now())
+            // The answer must be queued before the first byte of the stream.
+            self.drain()
+            self.watch(grant)
+        case .failure(let refusal):
+            self.activity = .none
+            self.log("play refused", peer, ["reason": "\(refusal.text)"])
+            self.session.rejectPlay(code: refusal.playCode, description: refusal.text, now: .now())
+        }
+        self.drain()
+    }
+
+    private func watch(_ grant: PlayGrant) {
+        guard let context = self.context, !self.isClosing else { return }
+        let viewer = Viewer(
+            id: self.hub.nextSessionID(), context: context, writesDirectly: !self.isTLS, delegate: self)
+        let selection: TrackSelection = self.wantsVideo ? (self.wantsAudio ? .all : .videoOnly) : .audioOnly
+        self.activity = .playing(viewer, grant, selection: selection)
+        let chunkSize = self.configuration.session.chunkSize
+        let hevc = self.configuration.hevcForm(grant.stream.key)
+        // An edge pulls without delay: its viewers are batched there.
+        let flush = self.relay == nil ? grant.stream.settings.flush : .realtime
+        self.configuration.tune(context.channel, isRealtime: flush == .realtime)
+        grant.stream.join(
+            viewer, rendition: RTMPRendition.id(chunkSize: chunkSize, selection: selection, flush: flush)
+        ) {
+            RTMPRendition(chunkSize: chunkSize, hevc: hevc)
+        }.hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
+            if case .success(true) = result { return }
+            self.viewerEnded(.streamEnded)
+        }
+    }
+
+    /// The client switched a kind of track on or off.
+    private func reselect() {
+        guard case .playing(let viewer, let grant, let selection) = self.activity else { return }
+        let wanted: TrackSelection = self.wantsVideo ? (self.wantsAudio ? .all : .videoOnly) : .audioOnly
+        guard wanted != selection else { return }
+        viewer.leave()
+        self.watch(grant)
+    }
+
+    func viewerEnded(_ reason: ViewerEnd) {
+        guard case .playing(let viewer, _, _) = self.activity else { return }
+        self.activity = .none
+        self.logger.info(
+            "play ended", metadata: ["reason": "\(reason)", "sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
+        switch reason {
+        case .streamEnded:
+            self.session.playEnded(description: "The stream ended.", now: .now())
+        case .tooSlow:
+            self.session.playEnded(
+                code: "NetStream.Play.InsufficientBW", level: .warning, description: "The viewer is too slow.",
+                now: .now())
+            self.session.close()
+        case .socketFailed:
+            self.context?.close(promise: nil)
+        case .kicked(let text):
+            self.session.playEnded(description: text, now: .now())
+            self.session.close()
+        }
+        self.drain()
+    }
+}
+
+extension RelayIdentity {
+    /// The node that pulls, as it tells in its connect command.
+    fileprivate init?(connect request: RTMPConnectRequest) {
+        guard let node = request["weirNode"]?.stringValue, !node.isEmpty, node.utf8.count <= 64 else { return nil }
+        let epoch = request["weirEpoch"]?.doubleValue ?? 0
+        self.init(node: node, epoch: UInt64(exactly: epoch) ?? 0)
+    }
+}
+
+extension SessionRefusal {
+    fileprivate var publishCode: String {
+        switch self.cause {
+        case .badName, .busy: "NetStream.Publish.BadName"
+        case .notFound, .unavailable: "NetStream.Publish.Rejected"
+        }
+    }
+
+    fileprivate var playCode: String {
+        switch self.cause {
+        case .badName, .notFound: "NetStream.Play.StreamNotFound"
+        case .busy, .unavailable: "NetStream.Play.Failed"
+        }
+    }
+}

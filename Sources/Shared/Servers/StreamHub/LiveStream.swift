@@ -1,0 +1,277 @@
+package import Media
+package import NIOCore
+package import Streaming
+
+/// A publisher, as the stream sees it.
+package protocol Publisher: AnyObject, Sendable {
+    /// Another session took the stream over, or it was ended by an operator. Called on the stream's home loop.
+    func publishingRevoked(_ reason: PublishEnd)
+}
+
+/// Why a publisher no longer has its stream.
+package enum PublishEnd: Sendable, Hashable {
+    /// A newer session replaced it.
+    case takenOver
+    /// The cluster knows a newer epoch of the stream.
+    case superseded(epoch: UInt64)
+    case kicked(reason: String)
+}
+
+/// One stream on this node: its publisher, its timeline and its renditions.
+///
+/// Confined to its home loop; `StreamHub` finds and makes streams. A stream without publisher and viewers ends after
+/// the idle time of its settings.
+package final class LiveStream: @unchecked Sendable {
+    // Safety: all mutable state is touched on `home` only; entry points assert it or hop there.
+
+    package let key: StreamKey
+    package let home: any EventLoop
+    package let settings: LiveStreamSettings
+    private let hub: StreamHub
+
+    private var slot = PublisherSlot()
+    private var publisher: (any Publisher)?
+    private var timeline: Timeline
+    private var state = StreamState()
+    private var gop: GOPCache
+    private var renditions: [RenditionID: HomeRendition] = [:]
+    private var graceTimer: Scheduled<Void>?
+    private var idleTimer: Scheduled<Void>?
+    /// Video of a new source is dropped until a decoder can start with it.
+    private var awaitsKeyframe = false
+    /// Frames that a source repeats after a reconnect are dropped until it is past them.
+    private var repeatsUntil: NIODeadline?
+    package private(set) var isClosed = false
+
+    private var epoch: UInt64 = 0
+    private var counters = StreamCounters()
+    private var endedSentBytes: UInt64 = 0
+    private var publishedAt: NIODeadline?
+
+    init(key: StreamKey, home: any EventLoop, settings: LiveStreamSettings, hub: StreamHub) {
+        self.key = key
+        self.home = home
+        self.settings = settings
+        self.hub = hub
+        self.timeline = Timeline(configuration: settings.timeline)
+        self.gop = GOPCache(maximumBytes: settings.gopCacheBytes)
+    }
+
+    // MARK: Publishing
+
+    /// A session asks to publish. `nil`: it may go on, and must `activate` or `abandon`. On `home`.
+    package func claim(_ session: PublisherSlot.Session) -> PublisherSlot.Refusal? {
+        self.home.assertInEventLoop()
+        let refusal = self.slot.claim(session, settings: self.settings.publish, now: .now())
+        if refusal == nil { self.idleTimer?.cancel() }
+        return refusal
+    }
+
+    /// The claim was granted with `epoch`. Returns false if it was abandoned meanwhile. On `home`.
+    ///
+    /// `continuesClock`: the source's clock goes on from an earlier session, whose last frames it may repeat.
+    package func activate(
+        _ id: UInt64, publisher: any Publisher, epoch: UInt64, clock: SourceClock, continuesClock: Bool = false
+    ) -> Bool {
+        self.home.assertInEventLoop()
+        guard self.slot.isClaiming(id) else { return false }
+        let now = NIODeadline.now()
+        let replaced = self.slot.activate(id, now: now) != nil ? self.publisher : nil
+        self.publisher = publisher
+        self.epoch = epoch
+        self.publishedAt = now
+        self.graceTimer?.cancel()
+        self.graceTimer = nil
+        let continues = continuesClock && self.timeline.end != nil
+        self.timeline.sourceChanged(clock: clock, continuesClock: continues)
+        self.repeatsUntil = continues ? now + .seconds(10) : nil
+        self.awaitsKeyframe = !continues
+        replaced?.publishingRevoked(.takenOver)
+        self.hub.observer?.streamChanged(self, .live(epoch: epoch))
+        return true
+    }
+
+    package func abandon(_ id: UInt64) {
+        self.home.assertInEventLoop()
+        self.slot.abandon(id)
+        self.checkIdle()
+    }
+
+    /// Media of session `id`, in order. Sessions that do not hold the stream are ignored. On `home`.
+    package func receive(_ events: [MediaEvent], from id: UInt64) {
+        self.home.assertInEventLoop()
+        guard self.slot.holder == id else { return }
+        let now = NIODeadline.now()
+        self.slot.receivedMedia(now: now)
+        var hasVideo = false
+        for event in events {
+            guard let placed = self.place(event, now: now) else { continue }
+            if case .frame(let frame) = placed, frame.kind == .video { hasVideo = true }
+            self.gop.append(placed, state: self.state)
+            for rendition in self.renditions.values { rendition.append(placed, state: self.state, now: now) }
+        }
+        for rendition in self.renditions.values { rendition.batchEnded(hasVideo: hasVideo, now: now) }
+    }
+
+    /// Puts an event on the stream's timeline; `nil` if viewers must not get it.
+    private func place(_ event: MediaEvent, now: NIODeadline) -> MediaEvent? {
+        switch event {
+        case .track(let track):
+            if track.kind == .video {
+                guard self.state.video != track else { return nil }
+                self.state.video = track
+            } else {
+                guard self.state.audio != track else { return nil }
+                self.state.audio = track
+            }
+            self.hub.observer?.streamChanged(self, .tracks)
+            return event
+        case .metadata(let metadata):
+            guard self.state.metadata != metadata else { return nil }
+            self.state.metadata = metadata
+            return event
+        case .data(var data):
+            data.time = self.timeline.end ?? .zero
+            return .data(data)
+        case .frame(var frame):
+            if let until = self.repeatsUntil {
+                if now < until, self.timeline.wasPlaced(frame.kind, at: frame.dts) { return nil }
+                if frame.kind == .video { self.repeatsUntil = nil }
+            }
+            if self.awaitsKeyframe, frame.kind == .video {
+                guard frame.isKeyframe else {
+                    self.counters.droppedFrames += 1
+                    return nil
+                }
+                self.awaitsKeyframe = false
+            }
+            let offset = frame.pts - frame.dts
+            frame.dts = self.timeline.place(frame.kind, at: frame.dts, arrival: now)
+            frame.pts = frame.dts + offset
+            self.counters.count(frame)
+            return .frame(frame)
+        }
+    }
+
+    /// Session `id` left. On `home`.
+    package func left(_ id: UInt64) {
+        self.home.assertInEventLoop()
+        switch self.slot.left(id, settings: self.settings.publish, now: .now()) {
+        case .unknown: self.checkIdle()
+        case .ended:
+            self.publisher = nil
+            self.end(.streamEnded)
+        case .waiting(let until):
+            self.publisher = nil
+            self.hub.observer?.streamChanged(self, .waiting(epoch: self.epoch))
+            self.graceTimer = self.home.assumeIsolated().scheduleTask(deadline: until) { [weak self] in
+                guard let self, self.slot.deadlineReached(now: .now()) else { return }
+                self.end(.streamEnded)
+            }
+        }
+    }
+
+    /// Takes the stream from its publisher. On `home`.
+    package func revoke(_ reason: PublishEnd) {
+        self.home.assertInEventLoop()
+        self.publisher?.publishingRevoked(reason)
+    }
+
+    /// Ends the stream for its viewers without waiting for a publisher's return. On `home`.
+    package func endNow(_ reason: ViewerEnd) {
+        self.home.assertInEventLoop()
+        guard self.slot.phase != .live else { return }
+        self.slot.endGrace()
+        self.end(reason)
+    }
+
+    private func end(_ reason: ViewerEnd) {
+        self.graceTimer?.cancel()
+        self.graceTimer = nil
+        for rendition in self.renditions.values { rendition.end(reason) }
+        self.state = StreamState()
+        self.gop.clear()
+        self.publishedAt = nil
+        self.hub.observer?.streamChanged(self, .ended(epoch: self.epoch))
+        self.checkIdle()
+    }
+
+    // MARK: Viewing
+
+    /// Lets a viewer follow the stream in the rendition `id`, which `encoder` renders if nobody else watches it.
+    ///
+    /// Call on any loop. A stream without a publisher takes viewers, too; they wait. Returns false if the stream is gone.
+    package func join(
+        _ viewer: Viewer, rendition id: RenditionID, encoder: @escaping @Sendable () -> any RenditionEncoder
+    ) -> EventLoopFuture<Bool> {
+        if self.home.inEventLoop {
+            return self.home.makeSucceededFuture(self.add(viewer, id, encoder))
+        }
+        return self.home.submit { self.add(viewer, id, encoder) }
+    }
+
+    private func add(_ viewer: Viewer, _ id: RenditionID, _ encoder: () -> any RenditionEncoder) -> Bool {
+        guard !self.isClosed else { return false }
+        self.idleTimer?.cancel()
+        self.idleTimer = nil
+        let rendition = self.renditions[id] ?? self.makeRendition(id, encoder())
+        self.renditions[id] = rendition
+        rendition.add(viewer)
+        return true
+    }
+
+    private func makeRendition(_ id: RenditionID, _ encoder: any RenditionEncoder) -> HomeRendition {
+        let rendition = HomeRendition(stream: self, feed: RenditionFeed(id: id, encoder: encoder))
+        let now = NIODeadline.now()
+        var state = self.gop.startState
+        for event in self.gop.events {
+            switch event {
+            case .track(let track) where track.kind == .video: state.video = track
+            case .track(let track): state.audio = track
+            case .metadata(let metadata): state.metadata = metadata
+            case .frame, .data: break
+            }
+            rendition.append(event, state: state, now: now)
+        }
+        return rendition
+    }
+
+    func viewerLeft(_ id: RenditionID, on loop: any EventLoop) {
+        guard self.home.inEventLoop else { return self.home.execute { self.viewerLeft(id, on: loop) } }
+        guard let rendition = self.renditions[id] else { return }
+        rendition.viewerLeft(on: loop)
+        guard rendition.viewerCount == 0 else { return }
+        rendition.stop()
+        self.renditions[id] = nil
+        self.checkIdle()
+    }
+
+    // MARK: Life
+
+    package var viewerCount: Int { self.renditions.values.reduce(0) { $0 + $1.viewerCount } }
+
+    /// Whether nobody publishes or watches. On `home`.
+    private var isIdle: Bool { self.slot.phase == .free && self.renditions.isEmpty }
+
+    func checkIdle() {
+        if self.renditions.isEmpty { self.hub.observer?.streamChanged(self, .unwatched) }
+        guard self.isIdle, !self.isClosed, self.idleTimer == nil else { return }
+        self.idleTimer = self.home.assumeIsolated().scheduleTask(in: self.settings.idleTimeout) { [weak self] in
+            guard let self else { return }
+            self.idleTimer = nil
+            guard self.isIdle else { return }
+            self.isClosed = true
+            self.hub.remove(self)
+        }
+    }
+
+    /// What is known of the stream now. On `home`; bytes sent are those of viewers that are still here.
+    package func snapshot() -> StreamSnapshot {
+        self.home.assertInEventLoop()
+        return StreamSnapshot(
+            key: self.key, epoch: self.epoch, phase: self.slot.phase, state: self.state, counters: self.counters,
+            viewers: self.renditions.reduce(into: [:]) { $0[$1.key.format, default: 0] += $1.value.viewerCount },
+            publishedFor: self.publishedAt.map { .now() - $0 }, end: self.timeline.end,
+            joinedJumps: self.timeline.joinedJumps, restampedFrames: self.timeline.restampedFrames)
+    }
+}

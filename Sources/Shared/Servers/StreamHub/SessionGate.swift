@@ -1,0 +1,109 @@
+package import Media
+package import NIOCore
+package import Streaming
+
+/// Who asks, as every protocol can tell it.
+package struct PeerIdentity: Sendable, Hashable {
+    /// The protocol as the API and the logs name it, such as `rtmp` or `http-flv`.
+    package var transport: String
+    /// The peer's address with its port.
+    package var address: String
+    /// The vhost that the URL names outright, and the host that it was sent to.
+    package var vhost: String?
+    package var host: String
+    package var app: String
+    package var name: String
+    /// The URL's query, without `?`.
+    package var query: String
+    /// The secret part of the URL, by which a returning publisher is known.
+    package var token: String
+
+    package init(
+        transport: String, address: String, vhost: String?, host: String, app: String, name: String, query: String,
+        token: String
+    ) {
+        self.transport = transport
+        self.address = address
+        self.vhost = vhost
+        self.host = host
+        self.app = app
+        self.name = name
+        self.query = query
+        self.token = token
+    }
+}
+
+/// Another node that pulls a stream.
+package struct RelayIdentity: Sendable, Hashable {
+    package var node: String
+    /// The epoch that the node was told to expect; an older stream is refused.
+    package var epoch: UInt64
+
+    package init(node: String, epoch: UInt64) {
+        self.node = node
+        self.epoch = epoch
+    }
+}
+
+/// Why a session was refused, in words for the peer and for the log.
+package struct SessionRefusal: Error, Sendable, Hashable {
+    package enum Cause: String, Sendable {
+        /// The URL cannot name a stream.
+        case badName
+        /// Nobody publishes the stream.
+        case notFound
+        /// Somebody else publishes it.
+        case busy
+        /// The node or the cluster cannot serve it now.
+        case unavailable
+    }
+
+    package var cause: Cause
+    package var text: String
+
+    package init(_ cause: Cause, _ text: String) {
+        self.cause = cause
+        self.text = text
+    }
+}
+
+/// Takes what a publisher sends: a stream of this node, or one on its way to another.
+///
+/// Called on the publisher's event loop.
+package protocol MediaSink: AnyObject {
+    /// The epoch under which the stream is known to the cluster.
+    var epoch: UInt64 { get }
+    /// Media in the order of arrival, in batches as they were read.
+    func receive(_ events: [MediaEvent])
+    /// The publisher left.
+    func finish()
+}
+
+/// A publisher's connection, as its sink sees it. Any loop may call.
+package protocol PublisherConnection: Publisher {
+    /// The loop on which the sink is called.
+    var loop: any EventLoop { get }
+    /// Media would pile up: stop reading from the peer, or go on.
+    func setReading(_ isReading: Bool)
+}
+
+/// What a viewer will watch.
+package struct PlayGrant: Sendable {
+    package var stream: LiveStream
+    package var epoch: UInt64
+
+    package init(stream: LiveStream, epoch: UInt64) {
+        self.stream = stream
+        self.epoch = epoch
+    }
+}
+
+/// Decides, for all protocols, who may publish and play, and where the media go.
+package protocol SessionGate: Sendable {
+    /// Answers within the deadlines of the node's settings.
+    func play(_ peer: PeerIdentity, relay: RelayIdentity?, on loop: any EventLoop) async -> Result<PlayGrant, SessionRefusal>
+    /// The sink must be finished once.
+    func publish(
+        _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
+    ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal>
+}

@@ -1,0 +1,56 @@
+package import Media
+package import NIOCore
+package import Streaming
+
+/// What a stream received.
+package struct StreamCounters: Sendable, Hashable {
+    package var videoFrames = 0
+    package var audioFrames = 0
+    package var keyframes = 0
+    /// Bytes of frames, without any wire format.
+    package var mediaBytes = 0
+    /// Frames that could not be shown: video before the first keyframe of a source.
+    package var droppedFrames = 0
+
+    mutating func count(_ frame: Frame) {
+        self.mediaBytes += frame.payload.readableBytes
+        if frame.kind == .video {
+            self.videoFrames += 1
+            if frame.isKeyframe { self.keyframes += 1 }
+        } else {
+            self.audioFrames += 1
+        }
+    }
+}
+
+/// A stream at one moment, for the API and the heartbeat.
+package struct StreamSnapshot: Sendable {
+    package let key: StreamKey
+    package let epoch: UInt64
+    package let phase: PublisherSlot.Phase
+    package let state: StreamState
+    package let counters: StreamCounters
+    /// The number of viewers by format.
+    package let viewers: [String: Int]
+    package let publishedFor: TimeAmount?
+    /// The latest time on the stream's timeline.
+    package let end: MediaTime?
+    package let joinedJumps: Int
+    package let restampedFrames: Int
+}
+
+/// What happened to a stream.
+package enum StreamChange: Sendable, Hashable {
+    case live(epoch: UInt64)
+    /// The publisher left; the stream waits for its return.
+    case waiting(epoch: UInt64)
+    case ended(epoch: UInt64)
+    case tracks
+    /// The last viewer left.
+    case unwatched
+}
+
+/// Is told about all streams of a hub, each on the stream's home loop. Must not block.
+package protocol StreamObserver: AnyObject, Sendable {
+    func streamChanged(_ stream: LiveStream, _ change: StreamChange)
+}
