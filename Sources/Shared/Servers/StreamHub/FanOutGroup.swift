@@ -184,8 +184,9 @@ final class FanOutGroup: @unchecked Sendable {
         while viewer.phase == .following, viewer.isIdle, viewer.position < self.ring.end {
             self.checkBudget(viewer)
             guard viewer.phase == .following, viewer.position < self.ring.end else { return }
-            self.sendPreludeIfNeeded(viewer)
-            if viewer.writesDirectly && viewer.isIdle {
+            self.queuePrelude(viewer)
+            // What was queued on the channel must not be overtaken.
+            if viewer.writesDirectly, !viewer.hasQueuedBytes {
                 self.writeDirectly(viewer)
             } else {
                 self.writeToChannel(viewer)
@@ -193,7 +194,7 @@ final class FanOutGroup: @unchecked Sendable {
         }
     }
 
-    private func sendPreludeIfNeeded(_ viewer: Viewer) {
+    private func queuePrelude(_ viewer: Viewer) {
         guard viewer.needsPrelude else { return }
         viewer.needsPrelude = false
         guard let start = self.ring[viewer.position].start else { return }
@@ -202,8 +203,6 @@ final class FanOutGroup: @unchecked Sendable {
             viewer.write(start.header)
         }
         viewer.write(start.prelude)
-        // What follows goes through the channel, too, behind the prelude.
-        self.writeToChannel(viewer)
     }
 
     private func writeDirectly(_ viewer: Viewer) {

@@ -56,6 +56,8 @@ package final class Viewer: @unchecked Sendable {
     var isPaused = false
     /// Writes that the channel has not finished.
     var outstandingWrites = 0
+    /// Bytes were given to the channel and not flushed.
+    private(set) var hasQueuedBytes = false
     var skips = SkipHistory()
     private(set) var group: FanOutGroup?
 
@@ -101,13 +103,16 @@ package final class Viewer: @unchecked Sendable {
 
     /// Queues bytes on the channel. `flush` must follow.
     func write(_ bytes: ByteBuffer) {
+        guard bytes.readableBytes > 0 else { return }
         self.sentBytes += UInt64(bytes.readableBytes)
+        self.hasQueuedBytes = true
         self.context.write(NIOAny(bytes), promise: nil)
     }
 
     /// Flushes what was queued; the viewer is idle again when the channel has written it.
     func flush() {
         self.outstandingWrites += 1
+        self.hasQueuedBytes = false
         let promise = self.loop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { result in
             self.outstandingWrites -= 1
