@@ -33,7 +33,6 @@ let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", packa
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
-let atomics = Target.Dependency.product(name: "Atomics", package: "swift-atomics")
 
 /// A module of `Sources/Shared`. The folder tells its layer; `Scripts/check-layers` holds the imports to it.
 func module(_ name: String, in folder: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -41,9 +40,16 @@ func module(_ name: String, in folder: String, _ dependencies: [Target.Dependenc
         name: name, dependencies: dependencies, path: "Sources/Shared/\(folder)\(name)", swiftSettings: strict)
 }
 
+extension Target.Dependency {
+    func isModule(_ name: String) -> Bool {
+        if case .byNameItem(let own, _) = self { own == name } else { false }
+    }
+}
+
 func tests(of name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies, path: "Tests/\(name)Tests",
+        name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies.filter { !$0.isModule(name) },
+        path: "Tests/\(name)Tests",
         swiftSettings: strict)
 }
 
@@ -88,7 +94,8 @@ let layer5: [Target] = [
     module(
         "NodeRuntime", in: "Node/",
         [
-            "Media", "AMF", "FLV", "RTMP", "Streaming", "Placement", "StreamHub", "TLSContexts", "RTMPServer", "HTTPMedia",
+            "Media", "AMF", "FLV", "RTMP", "Streaming", "Placement", "StreamHub", "TLSContexts", "RTMPServer",
+            "HTTPMedia",
             "ClusterLink", "NodeConfiguration", hummingbird, hummingbirdCore, nioCore, nioPosix, logging,
             serviceLifecycle, unixSignals, httpTypes,
         ]),
@@ -110,8 +117,71 @@ let programs: [Target] = [
         ], path: "Sources/Coordinator", swiftSettings: strict),
 ]
 
-let testTargets: [Target] = [
+let clusterTestDependencies: [Target.Dependency] = [
+    "Media", "Placement", "CoordinatorStore", "CoordinatorService", "ClusterLink", asyncHTTPClient, nioCore, nioHTTP1,
+    logging,
+    serviceLifecycle,
 ]
+
+let testTargets: [Target] = [
+    tests(of: "Media", [nioCore]),
+    tests(of: "AMF", ["Media", nioCore]),
+    tests(of: "FLV", ["Media", nioCore]),
+    tests(of: "RTMP", ["Media", "AMF", nioCore]),
+    tests(of: "Streaming", ["Media", nioCore]),
+    tests(of: "Placement", ["Media", nioCore]),
+    tests(of: "StreamHub", ["Media", "Streaming", nioCore, nioPosix, nioEmbedded]),
+    tests(
+        of: "RTMPServer",
+        [
+            "Media", "AMF", "FLV", "RTMP", "Streaming", "StreamHub", "TLSContexts", nioCore, nioPosix, nioSSL, logging,
+        ]),
+    tests(
+        of: "HTTPMedia",
+        [
+            "Media", "FLV", "Streaming", "StreamHub", "TLSContexts", hummingbird, hummingbirdCore, nioCore, nioPosix,
+            nioHTTP1, nioHTTPTypes, httpTypes, logging,
+        ]),
+    tests(of: "NodeConfiguration", ["Media", nioCore]),
+    tests(of: "CoordinatorStore", ["Media", "Placement", grdb, logging]),
+    tests(of: "CoordinatorService", clusterTestDependencies),
+    tests(of: "ClusterLink", clusterTestDependencies),
+    .testTarget(
+        name: "ClusterTests", dependencies: ["Origin", "Edge", "Coordinator"], path: "Tests/ClusterTests",
+        swiftSettings: strict),
+]
+
+/// Fuzz targets need a compiler flag that nothing else may have: `Scripts/fuzz` asks for them.
+let fuzzTargets: [Target] =
+    Context.environment["FUZZ"] == nil
+    ? []
+    : [
+        ("FuzzCodecHeaders", ["Media"]), ("FuzzFLV", ["Media", "FLV"]), ("FuzzAMF", ["Media", "AMF"]),
+        ("FuzzRTMP", ["Media", "AMF", "RTMP"]),
+    ].map { (name: String, modules: [String]) in
+        .executableTarget(
+            name: name, dependencies: modules.map { .byName(name: $0) } + [nioCore], path: "Fuzz/\(name)",
+            swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])])
+    }
+
+/// What `Benchmarks/run` needs.
+let benchmarkTargets: [Target] =
+    Context.environment["BENCH"] == nil
+    ? []
+    : [
+        .systemLibrary(name: "CEpoll", path: "Benchmarks/CEpoll"),
+        .executableTarget(
+            name: "LoadGenerator", dependencies: ["CEpoll", argumentParser], path: "Benchmarks/LoadGenerator",
+            swiftSettings: strict),
+        .executableTarget(name: "BenchmarkFloor", path: "Benchmarks/Floor"),
+    ]
+let benchmarkProducts: [Product] =
+    benchmarkTargets.isEmpty
+    ? []
+    : [
+        .executable(name: "weir-bench-load", targets: ["LoadGenerator"]),
+        .executable(name: "weir-bench-floor", targets: ["BenchmarkFloor"]),
+    ]
 
 let package = Package(
     name: "weir",
@@ -119,7 +189,7 @@ let package = Package(
         .executable(name: "origin", targets: ["Origin"]),
         .executable(name: "edge", targets: ["Edge"]),
         .executable(name: "coordinator", targets: ["Coordinator"]),
-    ],
+    ] + benchmarkProducts,
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
@@ -134,7 +204,6 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-atomics", from: "1.3.0"),
     ],
-    targets: layer1 + layer2 + layer3 + layer4 + layer5 + programs + testTargets
+    targets: layer1 + layer2 + layer3 + layer4 + layer5 + programs + testTargets + fuzzTargets + benchmarkTargets
 )

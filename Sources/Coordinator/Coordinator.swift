@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoordinatorService
+import NIOCore
 import NodeConfiguration
 import NodeRuntime
 
@@ -26,10 +27,10 @@ extension NodeSettings {
         configuration.port = self.coordinator.listen.port
         configuration.databasePath = self.coordinator.database
         configuration.secret = self.cluster.secret.isEmpty ? nil : self.cluster.secret.value
-        configuration.leaseMillis = Int(self.coordinator.lease.nanoseconds / 1_000_000)
-        configuration.suspectAfterMillis = Int(self.coordinator.suspectAfter.nanoseconds / 1_000_000)
-        configuration.deadAfterMillis = Int(self.coordinator.deadAfter.nanoseconds / 1_000_000)
-        configuration.eventRetentionMillis = Int(self.coordinator.eventRetention.nanoseconds / 1_000_000)
+        configuration.leaseMillis = self.coordinator.lease.nanoseconds / 1_000_000
+        configuration.suspectAfterMillis = self.coordinator.suspectAfter.nanoseconds / 1_000_000
+        configuration.deadAfterMillis = self.coordinator.deadAfter.nanoseconds / 1_000_000
+        configuration.eventRetentionMillis = self.coordinator.eventRetention.nanoseconds / 1_000_000
         configuration.maximumWatchers = self.coordinator.maximumWatchers
         return configuration
     }

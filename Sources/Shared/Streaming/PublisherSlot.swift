@@ -112,7 +112,8 @@ package struct PublisherSlot: Sendable {
     /// The claim was granted. Returns the session that was replaced, if any.
     package mutating func activate(_ id: UInt64, now: NIODeadline) -> UInt64? {
         guard let claimant = self.claimant, claimant.id == id else {
-            preconditionFailure("session \(id) activates without a claim, claimant \(String(describing: self.claimant))")
+            preconditionFailure(
+                "session \(id) activates without a claim, claimant \(String(describing: self.claimant))")
         }
         let replaced = self.live?.session.id
         self.live = Holder(session: claimant, lastMedia: now)

@@ -36,7 +36,9 @@ struct LineLogHandler: LogHandler {
         }
     }
 
-    private func text(_ event: LogEvent, _ time: String, _ fields: [(key: String, value: Logger.MetadataValue)]) -> String {
+    private func text(_ event: LogEvent, _ time: String, _ fields: [(key: String, value: Logger.MetadataValue)])
+        -> String
+    {
         var line = "\(time) \(event.level.rawValue) \(self.label): \(Self.oneLine("\(event.message)"))"
         for (key, value) in fields {
             let text = Self.oneLine("\(value)")
@@ -45,7 +47,9 @@ struct LineLogHandler: LogHandler {
         return line
     }
 
-    private func json(_ event: LogEvent, _ time: String, _ fields: [(key: String, value: Logger.MetadataValue)]) -> String {
+    private func json(_ event: LogEvent, _ time: String, _ fields: [(key: String, value: Logger.MetadataValue)])
+        -> String
+    {
         var object = Dictionary(fields.map { ($0.key, "\($0.value)") }) { $1 }
         object["time"] = time
         object["level"] = event.level.rawValue

@@ -194,7 +194,8 @@ private struct NodeParts {
         var services: [any Service] = []
         for address in self.settings.http.listen { services.append(self.media(address, tls: nil)) }
         for address in self.settings.http.tls.listen { services.append(self.media(address, tls: self.httpTLS)) }
-        services.append(NodeAPI(settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger).application())
+        services.append(
+            NodeAPI(settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger).application())
         if let link = self.link { services.append(link) }
         return services
     }

@@ -10,9 +10,8 @@ import Streaming
 ///
 /// States: resolving → connecting → playing → (lost) resolving again, until the stream has ended for good or nobody has
 /// watched for the linger time. Runs on the stream's home loop.
+// Safety: mutable state is touched on `stream.home` only.
 final class StreamPull: @unchecked Sendable {
-    // Safety: mutable state is touched on `stream.home` only.
-
     struct Settings: Sendable {
         var node: String
         var client: RTMPClientConfiguration
@@ -188,7 +187,8 @@ final class StreamPull: @unchecked Sendable {
                 id, publisher: publisher, epoch: upstream.epoch, clock: .rtmp, continuesClock: continues)
         else { return nil }
         self.logger.info(
-            "pulling", metadata: ["from": "\(upstream.node)", "epoch": "\(upstream.epoch)", "continues": "\(continues)"])
+            "pulling",
+            metadata: ["from": "\(upstream.node)", "epoch": "\(upstream.epoch)", "continues": "\(continues)"])
         self.last = upstream
         self.lostAt = nil
         self.attempts = 0
@@ -213,7 +213,8 @@ final class StreamPull: @unchecked Sendable {
         self.logger.info("upstream ended", metadata: ["from": "\(upstream.node)", "reason": "\(end)"])
         switch end {
         case .rejected(let code, let description):
-            self.refusal = SessionRefusal(code == "NetStream.Play.StreamNotFound" ? .notFound : .unavailable, description)
+            self.refusal = SessionRefusal(
+                code == "NetStream.Play.StreamNotFound" ? .notFound : .unavailable, description)
             if !rest.isEmpty { return self.connect(rest) }
             self.failed(isEnded: self.refusal?.cause == .notFound)
         case .streamEnded where wasPlaying:

@@ -118,7 +118,8 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch request.method {
         case .get, .head: self.ask(request, context)
         case .options:
-            self.answer(request, .noContent, [.accessControlAllowMethods: "GET, HEAD, OPTIONS", .allow: "GET, HEAD, OPTIONS"])
+            self.answer(
+                request, .noContent, [.accessControlAllowMethods: "GET, HEAD, OPTIONS", .allow: "GET, HEAD, OPTIONS"])
         default:
             self.answer(request, .methodNotAllowed, [.allow: "GET, HEAD, OPTIONS"])
         }
@@ -149,7 +150,9 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .failure(let refusal):
             self.logger.info(
                 "play refused",
-                metadata: ["peer": "\(peer.address)", "stream": "\(peer.app)/\(peer.name)", "reason": "\(refusal.text)"])
+                metadata: [
+                    "peer": "\(peer.address)", "stream": "\(peer.app)/\(peer.name)", "reason": "\(refusal.text)",
+                ])
             self.answer(request, refusal.status, [.contentType: "application/problem+json"], body: refusal.problem)
         case .success where request.method == .head:
             self.answer(request, .ok, [.contentType: "video/x-flv", .cacheControl: "no-store"])
@@ -160,7 +163,8 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Answers without a stream; the connection goes on.
     private func answer(
-        _ request: MediaHTTPRequest, _ status: HTTPResponse.Status, _ fields: [HTTPField.Name: String], body: String = ""
+        _ request: MediaHTTPRequest, _ status: HTTPResponse.Status, _ fields: [HTTPField.Name: String],
+        body: String = ""
     ) {
         guard let context = self.context else { return }
         var head = HTTPResponse(status: status)

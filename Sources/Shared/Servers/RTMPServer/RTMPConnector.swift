@@ -54,9 +54,8 @@ package struct RTMPRemote: Sendable, Hashable {
 /// A stream that is pulled from another node into a live stream of this one.
 ///
 /// Runs on `loop`, which is the home loop of the stream. Make one for each attempt.
+// Safety: touched on `loop` only.
 package final class RTMPPull: RTMPLinkOwner, @unchecked Sendable {
-    // Safety: touched on `loop` only.
-
     private let loop: any EventLoop
     /// The stream plays. `epoch` is what the other node says of it. Returns where the media go; `nil` refuses.
     private let onPlaying: @Sendable (_ epoch: UInt64?) -> (any MediaSink)?
@@ -117,9 +116,8 @@ package final class RTMPPull: RTMPLinkOwner, @unchecked Sendable {
 ///
 /// Runs on the publisher's loop. When the connection is lost, the publisher is not read from, so nothing is lost, and
 /// `onLost` decides where to go on. Make the first connection with `start`.
+// Safety: touched on the publisher's loop only.
 package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
-    // Safety: touched on the publisher's loop only.
-
     private let connection: any PublisherConnection
     private let chunkSize: Int
     private let configuration: RTMPClientConfiguration

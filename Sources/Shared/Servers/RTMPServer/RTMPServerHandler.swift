@@ -373,7 +373,8 @@ extension RTMPServerHandler: ViewerDelegate {
         guard case .playing(let viewer, _, _) = self.activity else { return }
         self.activity = .none
         self.logger.info(
-            "play ended", metadata: ["reason": "\(reason)", "sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
+            "play ended",
+            metadata: ["reason": "\(reason)", "sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
         switch reason {
         case .streamEnded:
             self.session.playEnded(description: "The stream ended.", now: .now())

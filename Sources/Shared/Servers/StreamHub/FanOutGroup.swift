@@ -5,9 +5,8 @@ import Streaming
 ///
 /// The stream's home loop hands over each slab once; the group walks its viewers and writes the same bytes to each.
 /// Everything here runs on `loop`. Steady state costs a viewer one `sendmsg` a turn, and no allocation.
+// Safety: touched on `loop` only; the home loop passes the reference on.
 final class FanOutGroup: @unchecked Sendable {
-    // Safety: touched on `loop` only; the home loop passes the reference on.
-
     /// What one viewer may have on its way through its channel.
     private static let maximumChannelBytes = 256 << 10
 

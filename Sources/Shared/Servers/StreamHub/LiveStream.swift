@@ -21,9 +21,8 @@ package enum PublishEnd: Sendable, Hashable {
 ///
 /// Confined to its home loop; `StreamHub` finds and makes streams. A stream without publisher and viewers ends after
 /// the idle time of its settings.
+// Safety: all mutable state is touched on `home` only; entry points assert it or hop there.
 package final class LiveStream: @unchecked Sendable {
-    // Safety: all mutable state is touched on `home` only; entry points assert it or hop there.
-
     package let key: StreamKey
     package let home: any EventLoop
     package let settings: LiveStreamSettings

@@ -101,7 +101,9 @@ package struct PlayGrant: Sendable {
 /// Decides, for all protocols, who may publish and play, and where the media go.
 package protocol SessionGate: Sendable {
     /// Answers within the deadlines of the node's settings.
-    func play(_ peer: PeerIdentity, relay: RelayIdentity?, on loop: any EventLoop) async -> Result<PlayGrant, SessionRefusal>
+    func play(_ peer: PeerIdentity, relay: RelayIdentity?, on loop: any EventLoop) async -> Result<
+        PlayGrant, SessionRefusal
+    >
     /// The sink must be finished once.
     func publish(
         _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection

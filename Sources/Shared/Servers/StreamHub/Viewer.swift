@@ -24,9 +24,8 @@ package protocol ViewerDelegate: AnyObject {
 /// While its socket keeps up, slabs are written to the file descriptor directly, behind NIO's back: a `send` is the whole
 /// cost. What the socket does not take goes to the channel, which waits for it to become writable; until the channel has
 /// written everything, nothing is written directly, so bytes never overtake each other.
+// Safety: all mutable state is touched on `loop` only; other loops pass the reference on.
 package final class Viewer: @unchecked Sendable {
-    // Safety: all mutable state is touched on `loop` only; other loops pass the reference on.
-
     enum Phase {
         /// Not in a group, or the group waits for a frame to start with.
         case waiting

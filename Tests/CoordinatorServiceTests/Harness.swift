@@ -1,0 +1,149 @@
+import AsyncHTTPClient
+import ClusterLink
+import Foundation
+import Logging
+import Media
+import NIOCore
+import NIOHTTP1
+import Placement
+import Synchronization
+
+@testable import CoordinatorService
+
+/// Nothing but errors: tests show their own failures.
+func quietLogger() -> Logger {
+    var logger = Logger(label: "test")
+    logger.logLevel = .critical
+    return logger
+}
+
+/// A coordinator in this process that can be stopped and started again on the same port.
+final class TestCoordinator: Sendable {
+    struct NotListening: Error {}
+
+    let folder: String
+    let secret: String?
+    private let running = Mutex<(task: Task<Void, any Error>, port: Int)?>(nil)
+
+    init(secret: String? = nil) throws {
+        self.secret = secret
+        self.folder = NSTemporaryDirectory() + "weir-coordinator-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: self.folder) }
+
+    var port: Int { self.running.withLock { $0?.port ?? 0 } }
+    var url: String { "http://127.0.0.1:\(self.port)" }
+
+    /// `recoveryMillis` is short unless the test is about it.
+    func start(port: Int = 0, recoveryMillis: Int64 = 0, database: String = "db.sqlite") async throws {
+        let server = CoordinatorServer(
+            configuration: CoordinatorConfiguration(
+                host: "127.0.0.1", port: port, databasePath: self.folder + "/" + database, secret: self.secret,
+                recoveryMillis: recoveryMillis, watchHistory: 64, maximumBodyBytes: 64 << 10),
+            logger: quietLogger())
+        let task = Task { try await server.run() }
+        guard let bound = await server.boundPort() else {
+            try await task.value
+            throw NotListening()
+        }
+        self.running.withLock { $0 = (task, bound) }
+    }
+
+    /// Stops it. Returns its port.
+    @discardableResult
+    func stop() async -> Int {
+        guard let running = self.running.withLock({ $0 }) else { return 0 }
+        running.task.cancel()
+        _ = await running.task.result
+        return running.port
+    }
+}
+
+/// A node with a real link, and what the link told it.
+final class TestNode: Sendable {
+    struct Record {
+        var status = NodeStatus()
+        var changes: [PlacementChange] = []
+        var superseded: [UInt64] = []
+        var drains: [Bool] = []
+    }
+
+    let link: ClusterLink
+    let description: NodeDescription
+    private let record = Mutex(Record())
+    private let task = Mutex<Task<Void, any Error>?>(nil)
+
+    init(
+        _ name: String, role: NodeRole = .origin, coordinator: TestCoordinator, instance: String = UUID().uuidString
+    ) throws {
+        self.description = NodeDescription(
+            id: try NodeID(name), instance: instance, role: role, host: "127.0.0.1", rtmpPort: 1935, httpPort: 8080)
+        self.link = ClusterLink(
+            configuration: ClusterLinkConfiguration(
+                coordinators: [coordinator.url], secret: coordinator.secret, node: self.description,
+                heartbeatMillis: 200, requestDeadlineMillis: 1_000, maximumBackoffMillis: 200),
+            logger: quietLogger())
+    }
+
+    func start() {
+        let record = { [self] (body: (inout Record) -> Void) in self.record.withLock(body) }
+        self.link.attach(
+            ClusterLinkHandlers(
+                status: { [self] in self.record.withLock { $0.status } },
+                onChange: { change in record { $0.changes.append(change) } },
+                onSuperseded: { _, epoch in record { $0.superseded.append(epoch) } },
+                onDrain: { isDraining in record { $0.drains.append(isDraining) } }))
+        let link = self.link
+        self.task.withLock { $0 = Task { try await link.run() } }
+    }
+
+    func startConnected() async throws {
+        self.start()
+        try await eventually("\(self.description.id) connects") {
+            self.link.state.isConnected && self.link.state.watch == .events
+        }
+    }
+
+    /// Stops as if the process were killed: without leave.
+    func kill() async {
+        let task = self.task.withLock { $0 }
+        task?.cancel()
+        _ = await task?.result
+    }
+
+    /// What the node holds from now on.
+    func holds(_ reports: StreamReport...) { self.record.withLock { $0.status.streams = reports } }
+    var changes: [PlacementChange] { self.record.withLock { $0.changes } }
+    var superseded: [UInt64] { self.record.withLock { $0.superseded } }
+    var drains: [Bool] { self.record.withLock { $0.drains } }
+}
+
+struct NotInTime: Error, CustomStringConvertible {
+    var what: String
+    var description: String { "not in time: \(self.what)" }
+}
+
+/// Waits until `condition` holds, for 10 s at most.
+func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
+    let end = ContinuousClock.now + .seconds(10)
+    while ContinuousClock.now < end {
+        if try await condition() { return }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    throw NotInTime(what: what)
+}
+
+/// One HTTP request of the API.
+func call(
+    _ url: String, method: HTTPMethod = .GET, body: String? = nil, headers: [(String, String)] = []
+) async throws -> (status: Int, type: String, body: String) {
+    var request = HTTPClientRequest(url: url)
+    request.method = method
+    for (name, value) in headers { request.headers.add(name: name, value: value) }
+    if let body { request.body = .bytes(ByteBuffer(string: body)) }
+    let response = try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(20))
+    let text = String(buffer: try await response.body.collect(upTo: 1 << 20))
+    return (Int(response.status.code), response.headers.first(name: "Content-Type") ?? "", text)
+}
