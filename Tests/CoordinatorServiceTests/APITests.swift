@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import CoordinatorStore
 import Foundation
 import Media
 import NIOCore
