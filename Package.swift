@@ -65,7 +65,7 @@ let layer2: [Target] = [
 let layer3: [Target] = [
     module("RTMP", in: "Protocols/", ["Media", "AMF", nioCore, crypto]),
     module("Streaming", in: "", ["Media", nioCore, deque]),
-    module("Placement", in: "", ["Media", nioCore]),
+    module("Placement", in: "", ["Media", nioCore, deque]),
 ]
 
 let layer4: [Target] = [
@@ -83,14 +83,19 @@ let layer4: [Target] = [
     module("CoordinatorStore", in: "Servers/", ["Media", "Placement", grdb, logging]),
     module(
         "ClusterLink", in: "Servers/",
-        ["Media", "Placement", asyncHTTPClient, nioCore, nioHTTP1, logging, serviceLifecycle]),
+        [
+            "Media", "Placement", asyncHTTPClient, crypto, deque, nioCore, nioPosix, nioHTTP1, logging, serviceLifecycle,
+        ]),
 ]
 
 let layer5: [Target] = [
     module("NodeConfiguration", in: "Node/", ["Media", nioCore, yams, argumentParser]),
     module(
         "CoordinatorService", in: "Node/",
-        ["Media", "Placement", "CoordinatorStore", hummingbird, nioCore, logging, serviceLifecycle, httpTypes]),
+        [
+            "Media", "Placement", "CoordinatorStore", hummingbird, crypto, deque, nioCore, nioPosix, logging,
+            serviceLifecycle, httpTypes,
+        ]),
     module(
         "NodeRuntime", in: "Node/",
         [

@@ -13,7 +13,8 @@ import Testing
     ) throws -> PlacementChange {
         let route = Route(node: try NodeID("a"), host: "h", rtmpPort: 1, httpPort: 2, epoch: epoch)
         return PlacementChange(
-            key: try StreamKey(app: "live", name: name), epoch: epoch, state: state, route: state == .ended ? nil : route)
+            key: try StreamKey(app: "live", name: name), epoch: epoch, state: state,
+            route: state == .ended ? nil : route)
     }
 
     @Test("a change is news once, an older epoch never")

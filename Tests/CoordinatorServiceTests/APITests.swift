@@ -40,7 +40,7 @@ import Testing
             let none = try await call(url + path)
             #expect(none.status == 401)
             #expect(none.type == "application/problem+json")
-            for wrong in ["Bearer wrong", "Bearer ", "right", "Bearer right ", "Basic right"] {
+            for wrong in ["Bearer wrong", "Bearer ", "right", "Bearer right2", "Basic right"] {
                 #expect(try await call(url + path, headers: [("Authorization", wrong)]).status == 401)
             }
         }
@@ -130,7 +130,8 @@ import Testing
         try await eventually("events are stored") {
             let body = try await call(url + "events?limit=1000").body
             let events = try JSONDecoder().decode(EventList.self, from: Data(body.utf8)).events
-            return events.filter { $0.event.kind == .adopted }.count == 5 && events.map(\.id) == events.map(\.id).sorted()
+            return events.filter { $0.event.kind == .adopted }.count == 5
+                && events.map(\.id) == events.map(\.id).sorted()
         }
         await coordinator.stop()
     }

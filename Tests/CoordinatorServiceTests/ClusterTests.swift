@@ -1,7 +1,11 @@
+import AsyncHTTPClient
 import ClusterLink
 import Foundation
 import Media
+import NIOCore
+import NIOHTTP1
 import Placement
+import ServiceLifecycle
 import Testing
 
 @testable import CoordinatorService
@@ -116,7 +120,8 @@ import Testing
         await coordinator.stop()
     }
 
-    @Test("a restart of the coordinator, with its database or with an empty one, ends nothing and converges in 5 s",
+    @Test(
+        "a restart of the coordinator, with its database or with an empty one, ends nothing and converges in 5 s",
         arguments: ["db.sqlite", "empty.sqlite"])
     func restart(database: String) async throws {
         let coordinator = try TestCoordinator()
@@ -189,7 +194,6 @@ import Testing
         #expect(await origin.link.publishRoute(for: self.key) == .noOrigin)
         let port = await coordinator.stop()
         try await coordinator.start(port: port)
-        try await eventually("it joins again") { origin.link.state.lossCount == 1 && origin.link.state.isConnected }
         #expect(await origin.link.claim(self.key, policy: .reject) == .refused(reason: "draining"))
         #expect(try await call(coordinator.url + "/api/v1/nodes/o/undrain", method: .POST).status == 204)
         try await eventually("the node is told") { origin.drains == [true, false] }
@@ -209,6 +213,58 @@ import Testing
         }
         #expect(outcomes == [.notFound: 1_000])
         await edge.kill()
+        await coordinator.stop()
+    }
+
+    @Test("without event streams a node polls, and hears of changes and of a restart all the same")
+    func polling() async throws {
+        let coordinator = try TestCoordinator()
+        try await coordinator.start(servesEvents: false)
+        let origin = try TestNode("o", coordinator: coordinator)
+        let edge = try TestNode("e", role: .edge, coordinator: coordinator)
+        origin.start()
+        try await edge.startConnected(watch: .polling)
+        let epoch = try self.epoch(await origin.link.claim(self.key, policy: .reject))
+        origin.holds(self.report(epoch))
+        try await eventually("it is live") { edge.changes.last?.state == .live }
+        let port = await coordinator.stop()
+        try await coordinator.start(port: port, recoveryMillis: 500, database: "empty.sqlite", servesEvents: false)
+        try await eventually("it joins again") {
+            await edge.link.playRoute(for: self.key) == .origin(Route(origin.description, epoch: epoch))
+        }
+        await origin.link.release(self.key, epoch: epoch, reason: .unpublished)
+        try await eventually("the edge hears the end") { edge.changes.last?.state == .ended }
+        await origin.kill()
+        await edge.kill()
+        await coordinator.stop()
+    }
+
+    @Test("a node that shuts down gracefully leaves, and a coordinator that does ends its watchers")
+    func gracefulShutdown() async throws {
+        let coordinator = try TestCoordinator()
+        try await coordinator.start()
+        let origin = try TestNode("o", coordinator: coordinator)
+        let group = ServiceGroup(services: [origin.link], logger: quietLogger())
+        let task = Task { try await group.run() }
+        try await eventually("it joins") { try await call(coordinator.url + "/api/v1/nodes").body.contains("\"o\"") }
+        await group.triggerGracefulShutdown()
+        try await task.value
+        #expect(try await call(coordinator.url + "/api/v1/nodes").body == "{\"nodes\":[]}")
+
+        let server = CoordinatorServer(
+            configuration: CoordinatorConfiguration(port: 0, databasePath: coordinator.folder + "/second.sqlite"),
+            logger: quietLogger())
+        let servers = ServiceGroup(services: [server], logger: quietLogger())
+        let serving = Task { try await servers.run() }
+        let port = try #require(await server.boundPort())
+        let response = try await HTTPClient.shared.execute(
+            HTTPClientRequest(url: "http://127.0.0.1:\(port)/api/v1/watch"), deadline: .now() + .seconds(10))
+        #expect(response.status == .ok)
+        await servers.triggerGracefulShutdown()
+        try await serving.value
+        var text = ""
+        for try await buffer in response.body { text += String(buffer: buffer) }
+        #expect(text.contains("event: synced"))
         await coordinator.stop()
     }
 }

@@ -37,11 +37,14 @@ final class TestCoordinator: Sendable {
     var url: String { "http://127.0.0.1:\(self.port)" }
 
     /// `recoveryMillis` is short unless the test is about it.
-    func start(port: Int = 0, recoveryMillis: Int64 = 0, database: String = "db.sqlite") async throws {
+    func start(
+        port: Int = 0, recoveryMillis: Int64 = 0, database: String = "db.sqlite", servesEvents: Bool = true
+    ) async throws {
         let server = CoordinatorServer(
             configuration: CoordinatorConfiguration(
                 host: "127.0.0.1", port: port, databasePath: self.folder + "/" + database, secret: self.secret,
-                recoveryMillis: recoveryMillis, watchHistory: 64, maximumBodyBytes: 64 << 10),
+                recoveryMillis: recoveryMillis, watchHistory: 64, servesEvents: servesEvents, maximumBodyBytes: 64 << 10
+            ),
             logger: quietLogger())
         let task = Task { try await server.run() }
         guard let bound = await server.boundPort() else {
@@ -88,21 +91,20 @@ final class TestNode: Sendable {
     }
 
     func start() {
-        let record = { [self] (body: (inout Record) -> Void) in self.record.withLock(body) }
         self.link.attach(
             ClusterLinkHandlers(
                 status: { [self] in self.record.withLock { $0.status } },
-                onChange: { change in record { $0.changes.append(change) } },
-                onSuperseded: { _, epoch in record { $0.superseded.append(epoch) } },
-                onDrain: { isDraining in record { $0.drains.append(isDraining) } }))
+                onChange: { [self] change in self.record.withLock { $0.changes.append(change) } },
+                onSuperseded: { [self] _, epoch in self.record.withLock { $0.superseded.append(epoch) } },
+                onDrain: { [self] isDraining in self.record.withLock { $0.drains.append(isDraining) } }))
         let link = self.link
         self.task.withLock { $0 = Task { try await link.run() } }
     }
 
-    func startConnected() async throws {
+    func startConnected(watch: ClusterLinkState.Watch = .events) async throws {
         self.start()
         try await eventually("\(self.description.id) connects") {
-            self.link.state.isConnected && self.link.state.watch == .events
+            self.link.state.isConnected && self.link.state.watch == watch
         }
     }
 

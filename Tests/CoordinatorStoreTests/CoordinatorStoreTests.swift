@@ -177,7 +177,8 @@ final class Folder: Sendable {
         store.close()
         let url = URL(fileURLWithPath: folder.database)
         var bytes = try Data(contentsOf: url)
-        bytes.replaceSubrange(8_192..<min(65_536, bytes.count), with: Data(repeating: 0xAA, count: min(65_536, bytes.count) - 8_192))
+        bytes.replaceSubrange(
+            8_192..<min(65_536, bytes.count), with: Data(repeating: 0xAA, count: min(65_536, bytes.count) - 8_192))
         try bytes.write(to: url)
         await #expect(throws: CoordinatorStoreError.corrupt(path: folder.database, code: 11)) {
             try await CoordinatorStore.open(path: folder.database)

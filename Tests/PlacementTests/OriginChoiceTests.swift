@@ -120,7 +120,8 @@ import Testing
 
     @Test("utilisation is the scarcest resource, and unknown limits do not count")
     func utilisation() {
-        #expect(LoadVector(egressBitsPerSecond: 50, egressCapacityBitsPerSecond: 100, busiestLoop: 0.2).utilisation == 0.5)
+        #expect(
+            LoadVector(egressBitsPerSecond: 50, egressCapacityBitsPerSecond: 100, busiestLoop: 0.2).utilisation == 0.5)
         #expect(LoadVector(egressBitsPerSecond: 50, busiestLoop: 0.2, memoryBytes: 90).utilisation == 0.2)
         #expect(LoadVector(busiestLoop: 0.2, memoryBytes: 90, memoryLimitBytes: 100).utilisation == 0.9)
     }

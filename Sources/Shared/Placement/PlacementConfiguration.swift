@@ -39,6 +39,9 @@ package struct PlacementConfiguration: Sendable, Hashable {
         self.maximumStreams = maximumStreams
     }
 
+    /// A heartbeat that is this old should have been followed by another, jitter included.
+    var doubtfulAfter: TimeAmount { self.heartbeat + .milliseconds(200) }
+
     /// A holder whose heartbeat is this old is no longer taken at its last word.
     var overdueAfter: TimeAmount { self.heartbeat + self.heartbeat }
 }

@@ -62,7 +62,8 @@ extension PlacementTable {
         guard held.state != .grace, now < held.leaseUntil, let holder = self.nodes[held.node], holder.health != .dead
         else { return nil }
         let age = now - holder.lastHeard
-        let isDoubtful = holder.isLinkLost || age > self.configuration.heartbeat + .milliseconds(200)
+        let doubtfulAfter = self.configuration.doubtfulAfter
+        let isDoubtful = holder.isLinkLost || age > doubtfulAfter
         switch request.policy {
         case .reject:
             return Obstacle(retryAfter: isDoubtful ? self.configuration.deadAfter - age : nil)
@@ -70,13 +71,12 @@ extension PlacementTable {
             return nil
         case .takeover, .grace:
             // A holder that reports in time is taken at its word; one that does not is as silent as its last report is
-            // old, at once when its watch broke off, because that is what a killed process looks like.
-            let isOverdue = holder.isLinkLost || age > self.configuration.overdueAfter
-            let silence = isOverdue ? now - held.lastMedia : held.reportedSilence
+            // old. One missing report is enough when its watch broke off too: that is what a killed process looks like.
+            let trustedFor = holder.isLinkLost ? doubtfulAfter : self.configuration.overdueAfter
+            let silence = age > trustedFor ? now - held.lastMedia : held.reportedSilence
             guard silence <= self.configuration.silentAfter else { return nil }
             guard isDoubtful else { return Obstacle(retryAfter: nil) }
-            let left = isOverdue ? self.configuration.silentAfter - silence : self.configuration.overdueAfter - age
-            return Obstacle(retryAfter: left)
+            return Obstacle(retryAfter: age > trustedFor ? self.configuration.silentAfter - silence : trustedFor - age)
         }
     }
 

@@ -135,7 +135,8 @@ package struct PlacementTable: Sendable {
     }
 
     /// Ends `placement` and keeps a tombstone of it.
-    mutating func end(_ placement: StreamPlacement, reason: StreamPlacement.EndReason, detail: String, now: NIODeadline) {
+    mutating func end(_ placement: StreamPlacement, reason: StreamPlacement.EndReason, detail: String, now: NIODeadline)
+    {
         var ended = placement
         ended.state = .ended
         ended.endReason = reason

@@ -23,6 +23,8 @@ package struct CoordinatorConfiguration: Sendable {
     package var maximumWatchers: Int
     /// Changes that are kept for watchers that come back. Who was away for longer gets all placements anew.
     package var watchHistory: Int
+    /// Off where a proxy in front holds event streams back; nodes then poll.
+    package var servesEvents: Bool
     package var maximumBodyBytes: Int
     package var maximumNodes: Int
     package var maximumStreams: Int
@@ -32,7 +34,8 @@ package struct CoordinatorConfiguration: Sendable {
         secret: String? = nil, leaseMillis: Int64 = 10_000, heartbeatMillis: Int64 = 1_000,
         suspectAfterMillis: Int64 = 3_000, deadAfterMillis: Int64 = 5_000, recoveryMillis: Int64 = 4_000,
         eventRetentionMillis: Int64 = 7 * 86_400_000, maximumEvents: Int = 1_000_000, maximumWatchers: Int = 10_000,
-        watchHistory: Int = 8_192, maximumBodyBytes: Int = 4 << 20, maximumNodes: Int = 4_096,
+        watchHistory: Int = 8_192, servesEvents: Bool = true, maximumBodyBytes: Int = 4 << 20,
+        maximumNodes: Int = 4_096,
         maximumStreams: Int = 200_000
     ) {
         self.host = host
@@ -48,6 +51,7 @@ package struct CoordinatorConfiguration: Sendable {
         self.maximumEvents = maximumEvents
         self.maximumWatchers = maximumWatchers
         self.watchHistory = watchHistory
+        self.servesEvents = servesEvents
         self.maximumBodyBytes = maximumBodyBytes
         self.maximumNodes = maximumNodes
         self.maximumStreams = maximumStreams

@@ -13,6 +13,9 @@ extension CoordinatorRoutes {
     func watch(_ request: Request) async throws -> Response {
         let query = request.uri.queryParameters
         if query["poll"] == "1" { return try await self.poll(request) }
+        guard self.configuration.servesEvents else {
+            throw Problem("no-events", .notAcceptable, "Event streams are turned off: poll")
+        }
         guard let watcher = self.core.watchers.open() else {
             throw CoordinatorCore.CoreError.tooManyWatchers(limit: self.configuration.maximumWatchers)
         }
@@ -42,9 +45,12 @@ extension CoordinatorRoutes {
             ], body: body)
     }
 
-    // Safety: both are literals of letters and hyphens, which is what a field name is.
-    private static let lastEventID = HTTPField.Name("Last-Event-ID")!  // swift-format-ignore: NeverForceUnwrap
-    private static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!  // swift-format-ignore: NeverForceUnwrap
+    // Safety: a literal of letters and hyphens is a field name, so the initializer does not fail.
+    // swift-format-ignore: NeverForceUnwrap
+    private static let lastEventID = HTTPField.Name("Last-Event-ID")!
+    // Safety: as above.
+    // swift-format-ignore: NeverForceUnwrap
+    private static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
 
     @concurrent
     private static func stream(

@@ -67,7 +67,8 @@ final class NodeGate: SessionGate {
             switch await relay.demand(key, on: loop) {
             case .success(let grant): return grant
             case .failure(let refusal):
-                guard refusal.cause == .notFound, self.settings.edge.missingStream == .wait else { throw refusal }
+                // Who may wait for a publisher may also wait for the coordinator.
+                guard self.settings.edge.missingStream == .wait else { throw refusal }
             }
         } else if self.settings.edge.missingStream == .notFound {
             throw SessionRefusal(.notFound, "nobody publishes \(key)")

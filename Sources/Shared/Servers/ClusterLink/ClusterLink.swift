@@ -85,6 +85,8 @@ package final class ClusterLink: Sendable, Service {
                 // The watch sends something every few seconds, so silence means that it is dead.
                 read: .milliseconds(max(self.configuration.requestDeadlineMillis, Self.watchSilenceMillis))))
         configuration.httpVersion = .http1Only
+        // The heartbeat has its own pace of trying again; the pool's would grow to a minute and outlive the outage.
+        configuration.connectionPool.retryConnectionEstablishment = false
         return configuration
     }
 

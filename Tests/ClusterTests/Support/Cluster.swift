@@ -1,0 +1,193 @@
+import Foundation
+import Glibc
+import Testing
+
+/// A stream as the API of a node shows it.
+struct StreamView: Decodable, Sendable {
+    struct TrackView: Decodable, Sendable {
+        let kind: String
+        let codec: String
+        let width: Int?
+        let height: Int?
+    }
+
+    let key: String
+    let epoch: UInt64
+    let state: String
+    let tracks: [TrackView]
+    let viewers: [String: Int]
+    let videoFrames: Int
+    let audioFrames: Int
+
+    var viewerCount: Int { self.viewers.values.reduce(0, +) }
+}
+
+/// A stream as the coordinator shows it.
+struct PlacementView: Decodable, Sendable {
+    struct Key: Decodable, Sendable {
+        let app: String
+        let name: String
+    }
+
+    let key: Key
+    let epoch: UInt64
+    let isProvisional: Bool
+    let state: String
+    let node: String
+}
+
+/// One of the programs, started with settings of its own.
+final class ClusterNode: Sendable {
+    let name: String
+    let role: String
+    let ports: [Int]
+    let settings: [String]
+    private let sandbox: Sandbox
+    private let current: LockedBox<Child>
+
+    var child: Child { self.current.value }
+    var rtmpPort: Int { self.ports[0] }
+    var httpPort: Int { self.ports[1] }
+    var apiPort: Int { self.ports[2] }
+
+    init(_ name: String, role: String, ports: [Int], settings: [String: String], sandbox: Sandbox) throws {
+        self.name = name
+        self.role = role
+        self.ports = ports
+        self.settings = settings.sorted { $0.key < $1.key }.flatMap { ["--set", "\($0.key)=\($0.value)"] }
+        self.sandbox = sandbox
+        self.current = LockedBox(try sandbox.start(name, try Tools.program(role), self.settings))
+    }
+
+    /// Starts the program once more, with the same ports and settings.
+    func restart() async throws {
+        self.child.destroy()
+        self.current.value = try self.sandbox.start(self.name, try Tools.program(self.role), self.settings)
+        try await self.isReady()
+    }
+
+    func isReady() async throws {
+        try await until("\(self.name) is ready", within: .seconds(20)) {
+            if let ending = self.child.ending { throw Failure("\(self.name) \(ending)") }
+            let status = try await self.status(self.apiURL("/api/v1/health"))
+            guard self.role != "coordinator" else { return status == 200 }
+            // The API may be up before the others.
+            guard status == 200 else { return false }
+            return try await self.status("http://127.0.0.1:\(self.httpPort)/none/none.flv") != 0
+        }
+    }
+
+    func rtmp(_ stream: String) -> String { "rtmp://127.0.0.1:\(self.rtmpPort)/\(stream)" }
+    func flv(_ stream: String) -> String { "http://127.0.0.1:\(self.httpPort)/\(stream).flv" }
+    func apiURL(_ path: String) -> String { "http://127.0.0.1:\(self.apiPort)\(path)" }
+
+    /// The status of a GET; 0 when there was no answer.
+    func status(_ url: String) async throws -> Int {
+        let text = try await self.sandbox.run(
+            try Tools.command("curl"), ["-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", url], expecting: nil)
+        return Int(text) ?? 0
+    }
+
+    private func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
+        let text = try await self.sandbox.run(
+            try Tools.command("curl"),
+            ["-s", "-f", "-m", "2", "-H", "Authorization: Bearer \(Cluster.secret)", self.apiURL(path)], expecting: nil)
+        guard !text.isEmpty else { return nil }
+        return try JSONDecoder().decode(type, from: Data(text.utf8))
+    }
+
+    /// The streams of an origin or edge; `nil` when it does not answer.
+    func streams() async throws -> [StreamView]? {
+        struct List: Decodable { let streams: [StreamView] }
+        return try await self.get("/api/v1/streams", as: List.self)?.streams
+    }
+
+    func stream(_ key: String) async throws -> StreamView? { try await self.streams()?.first { $0.key == key } }
+
+    /// The placements that a coordinator knows; `nil` when it does not answer.
+    func placements() async throws -> [PlacementView]? {
+        struct List: Decodable { let streams: [PlacementView] }
+        return try await self.get("/api/v1/streams", as: List.self)?.streams
+    }
+
+    func placement(_ key: String) async throws -> PlacementView? {
+        try await self.placements()?.first { "\($0.key.app)/\($0.key.name)" == key }
+    }
+
+    /// The health of the nodes that a coordinator knows, by their ids.
+    func nodes() async throws -> [String: String]? {
+        struct List: Decodable {
+            struct Entry: Decodable {
+                struct Node: Decodable { let id: String }
+                let node: Node
+                let health: String
+            }
+            let nodes: [Entry]
+        }
+        let entries = try await self.get("/api/v1/nodes", as: List.self)?.nodes
+        return entries.map { Dictionary($0.map { ($0.node.id, $0.health) }) { $1 } }
+    }
+
+    /// Waits until a publisher's media arrive.
+    @discardableResult
+    func isLive(_ key: String, within limit: Duration = .seconds(10)) async throws -> StreamView {
+        try await until("\(key) is live on \(self.name)", within: limit) {
+            try await self.stream(key).flatMap { $0.state == "live" && $0.videoFrames + $0.audioFrames > 0 ? $0 : nil }
+        }
+    }
+}
+
+/// A coordinator, origins and edges on loopback.
+final class Cluster: Sendable {
+    static let secret = "of-the-tests"
+
+    let sandbox: Sandbox
+    let coordinator: ClusterNode
+
+    /// Starts a coordinator.
+    init(_ sandbox: Sandbox, coordinator settings: [String: String] = [:]) async throws {
+        self.sandbox = sandbox
+        let port = try Sandbox.freePorts(1)[0]
+        self.coordinator = try ClusterNode(
+            "coordinator", role: "coordinator", ports: [0, 0, port],
+            settings: [
+                "coordinator.listen": "127.0.0.1:\(port)",
+                "coordinator.database": sandbox.file("coordinator.sqlite").path, "cluster.secret": Self.secret,
+            ].merging(settings) { $1 }, sandbox: sandbox)
+        try await self.coordinator.isReady()
+    }
+
+    func origin(_ name: String = "origin", _ settings: [String: String] = [:]) async throws -> ClusterNode {
+        try await self.node(name, role: "origin", settings)
+    }
+
+    func edge(_ name: String = "edge", _ settings: [String: String] = [:]) async throws -> ClusterNode {
+        try await self.node(name, role: "edge", settings)
+    }
+
+    private func node(_ name: String, role: String, _ settings: [String: String]) async throws -> ClusterNode {
+        let own = [
+            "cluster.coordinator": "http://127.0.0.1:\(self.coordinator.apiPort)", "cluster.secret": Self.secret,
+        ]
+        let node = try await Self.node(name, role: role, own.merging(settings) { $1 }, self.sandbox)
+        try await until("the coordinator knows \(name)", within: .seconds(10)) {
+            try await self.coordinator.nodes()?[name] != nil
+        }
+        return node
+    }
+
+    /// Starts a node that no coordinator knows, unless the settings name one.
+    static func node(
+        _ name: String, role: String, _ settings: [String: String], _ sandbox: Sandbox
+    ) async throws -> ClusterNode {
+        let ports = try Sandbox.freePorts(3)
+        let own = [
+            "node.id": name, "node.advertise": "127.0.0.1", "rtmp.listen": "127.0.0.1:\(ports[0])",
+            "http.listen": "127.0.0.1:\(ports[1])", "api.listen": "127.0.0.1:\(ports[2])",
+        ]
+        let node = try ClusterNode(
+            name, role: role, ports: ports, settings: own.merging(settings) { $1 }, sandbox: sandbox)
+        try await node.isReady()
+        return node
+    }
+}
