@@ -58,7 +58,7 @@ package struct RenditionFeed: Sendable {
     }
 
     /// Bytes wait to be sealed.
-    package var hasOpenBytes: Bool { self.openFrames > 0 || self.open.readableBytes > 0 }
+    package var hasOpenBytes: Bool { self.open.readableBytes > self.id.framing.reserve }
 
     /// Adds one event. Returns the slab that had to end before it, if any.
     package mutating func append(_ event: MediaEvent, state: StreamState, now: NIODeadline) -> Slab? {
@@ -93,8 +93,7 @@ package struct RenditionFeed: Sendable {
 
     /// Ends the open slab, if it holds anything.
     package mutating func seal(now: NIODeadline) -> Slab? {
-        let reserve = self.id.framing.reserve
-        guard self.open.readableBytes > reserve else { return nil }
+        guard self.hasOpenBytes else { return nil }
         self.id.framing.wrap(&self.open)
         let slab = Slab(
             sequence: self.nextSequence, bytes: self.open, start: self.openStart, sealedAt: now,

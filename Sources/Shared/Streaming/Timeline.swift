@@ -123,6 +123,8 @@ package struct Timeline: Sendable {
 
     private mutating func map(_ source: Int64, track: TrackState, arrival: NIODeadline) -> Int64 {
         guard let current = self.current else { return self.start(at: source, arrival: arrival) }
+        // A clock that stands still says nothing of the offset, which the other track shares.
+        if source == track.lastSource, let last = track.lastOutput { return last }
         if let time = self.fit(source, to: current, track: track, arrival: arrival) {
             self.current?.reference = time - current.offset
             return time

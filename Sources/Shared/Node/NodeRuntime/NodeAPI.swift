@@ -117,6 +117,9 @@ private struct StreamView: ResponseEncodable {
     let keyframes: Int
     let mediaBytes: Int
     let droppedFrames: Int
+    let viewerSkipsByBytes: Int
+    let viewerSkipsByAge: Int
+    let slowViewersClosed: Int
     let timelineJumps: Int
     let restampedFrames: Int
     let publishedSeconds: Double?
@@ -135,6 +138,9 @@ private struct StreamView: ResponseEncodable {
         self.keyframes = snapshot.counters.keyframes
         self.mediaBytes = snapshot.counters.mediaBytes
         self.droppedFrames = snapshot.counters.droppedFrames
+        self.viewerSkipsByBytes = snapshot.counters.skipsByBytes
+        self.viewerSkipsByAge = snapshot.counters.skipsByAge
+        self.slowViewersClosed = snapshot.counters.slowViewersClosed
         self.timelineJumps = snapshot.joinedJumps
         self.restampedFrames = snapshot.restampedFrames
         self.publishedSeconds = snapshot.publishedFor.map { Double($0.nanoseconds) / 1e9 }

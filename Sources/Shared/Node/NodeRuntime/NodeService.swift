@@ -192,10 +192,14 @@ private struct NodeParts {
 
     func services(boundRTMPPort: Int?) -> [any Service] {
         var services: [any Service] = []
-        for address in self.settings.http.listen { services.append(self.media(address, tls: nil)) }
-        for address in self.settings.http.tls.listen { services.append(self.media(address, tls: self.httpTLS)) }
-        services.append(
-            NodeAPI(settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger).application())
+        for address in self.settings.http.listen {
+            services.append(ListeningService("http.listen", address, self.media(address, tls: nil)))
+        }
+        for address in self.settings.http.tls.listen {
+            services.append(ListeningService("http.tls.listen", address, self.media(address, tls: self.httpTLS)))
+        }
+        let api = NodeAPI(settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger)
+        services.append(ListeningService("api.listen", self.settings.api.listen, api.application()))
         if let link = self.link { services.append(link) }
         return services
     }
@@ -221,6 +225,27 @@ private struct NodeParts {
         let end = NIODeadline.now() + deadline
         while self.rtmp.connectionCount > 0, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(20))
+        }
+    }
+}
+
+/// A service that fails only if its address cannot be listened on; the error then names the setting.
+private struct ListeningService: Service {
+    let key: String
+    let address: ListenAddress
+    let base: any Service
+
+    init(_ key: String, _ address: ListenAddress, _ base: any Service) {
+        self.key = key
+        self.address = address
+        self.base = base
+    }
+
+    func run() async throws {
+        do {
+            try await self.base.run()
+        } catch let error as IOError {
+            throw ListenError(key: self.key, address: "\(self.address)", cause: "\(error)")
         }
     }
 }

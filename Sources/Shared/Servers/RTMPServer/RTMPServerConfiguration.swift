@@ -1,8 +1,6 @@
 package import FLV
 package import Media
-import NIOCore
 package import RTMP
-import StreamHub
 
 /// What an RTMP listener needs to know.
 package struct RTMPServerConfiguration: Sendable {
@@ -11,7 +9,8 @@ package struct RTMPServerConfiguration: Sendable {
     package var maximumConnections: Int
     /// How HEVC is signalled to the players of a stream.
     package var hevcForm: @Sendable (StreamKey) -> FLVHEVCForm
-    /// `TCP_NODELAY` of players; `nil` lets the kernel join small writes while older ones are on their way.
+    /// `TCP_NODELAY` of players. `nil`: on for nodes that pull; off for players, which lets the kernel join small writes
+    /// while older ones are on their way.
     package var playerNoDelay: Bool?
 
     package init(
@@ -22,10 +21,5 @@ package struct RTMPServerConfiguration: Sendable {
         self.maximumConnections = maximumConnections
         self.hevcForm = hevcForm
         self.playerNoDelay = playerNoDelay
-    }
-
-    /// Prepares a socket for a viewer.
-    func tune(_ channel: any Channel, isRealtime: Bool) {
-        PlayerSocket.tune(channel, noDelay: self.playerNoDelay ?? false)
     }
 }

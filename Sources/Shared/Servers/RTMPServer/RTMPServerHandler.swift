@@ -349,7 +349,7 @@ extension RTMPServerHandler: ViewerDelegate {
         let hevc = self.configuration.hevcForm(grant.stream.key)
         // An edge pulls without delay: its viewers are batched there.
         let flush = self.relay == nil ? grant.stream.settings.flush : .realtime
-        self.configuration.tune(context.channel, isRealtime: flush == .realtime)
+        PlayerSocket.tune(context.channel, noDelay: self.configuration.playerNoDelay ?? (self.relay != nil))
         grant.stream.join(
             viewer, rendition: RTMPRendition.id(chunkSize: chunkSize, selection: selection, flush: flush)
         ) {

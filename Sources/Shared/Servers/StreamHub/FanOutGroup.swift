@@ -29,10 +29,12 @@ final class FanOutGroup: @unchecked Sendable {
 
     /// Called on `loop` for each viewer that leaves.
     private let onLeave: @Sendable () -> Void
+    /// Called on `loop` for each skip of a slow viewer; `true`: it was one too many.
+    private let onSkip: @Sendable (SkipReason, Bool) -> Void
 
     init(
         loop: any EventLoop, ring: SlabRing, turns: Int, policy: SlowViewerPolicy, gopCacheBytes: Int,
-        onLeave: @escaping @Sendable () -> Void
+        onLeave: @escaping @Sendable () -> Void, onSkip: @escaping @Sendable (SkipReason, Bool) -> Void
     ) {
         self.loop = loop
         self.ring = ring
@@ -42,6 +44,7 @@ final class FanOutGroup: @unchecked Sendable {
         self.turnPositions = Array(repeating: ring.end, count: turns)
         self.laggingPositions = Array(repeating: nil, count: turns)
         self.onLeave = onLeave
+        self.onSkip = onSkip
     }
 
     // MARK: Viewers
@@ -81,7 +84,8 @@ final class FanOutGroup: @unchecked Sendable {
     private func start(_ viewer: Viewer) {
         viewer.offset = 0
         viewer.needsPrelude = true
-        guard let start = self.ring.lastStart, let bytes = self.ring.bytesBehind(start), bytes <= self.gopCacheBytes
+        guard !viewer.isPaused, let start = self.ring.lastStart, let bytes = self.ring.bytesBehind(start),
+            bytes <= self.gopCacheBytes
         else {
             viewer.phase = .waiting
             return
@@ -97,9 +101,12 @@ final class FanOutGroup: @unchecked Sendable {
         self.pump(viewer)
     }
 
-    /// The stream is over.
+    /// The stream is over. Viewers whose turn has not come get the last slabs first.
     func end(_ reason: ViewerEnd) {
-        for viewer in self.turns.joined() { viewer.end(reason) }
+        for viewer in self.turns.joined() {
+            self.becameIdle(viewer)
+            viewer.end(reason)
+        }
     }
 
     /// Bytes that were sent to viewers that are here or have been.
@@ -265,9 +272,9 @@ final class FanOutGroup: @unchecked Sendable {
         guard viewer.offset == 0, let reason = self.policy.excess(of: viewer.position, in: self.ring, now: now) else {
             return
         }
-        if viewer.skips.skipped(now: now, policy: self.policy) {
-            return viewer.end(.tooSlow(reason))
-        }
+        let isOneTooMany = viewer.skips.skipped(now: now, policy: self.policy)
+        self.onSkip(reason, isOneTooMany)
+        if isOneTooMany { return viewer.end(.tooSlow(reason)) }
         viewer.needsPrelude = true
         if let start = self.ring.lastStart, start > viewer.position,
             self.policy.excess(of: start, in: self.ring, now: now) == nil

@@ -105,7 +105,11 @@ final class HomeRendition {
         return FanOutGroup(
             loop: loop, ring: self.ring, turns: id.flush.turns, policy: stream.settings.slowViewer,
             gopCacheBytes: stream.settings.gopCacheBytes
-        ) { stream.viewerLeft(id, on: loop) }
+        ) {
+            stream.viewerLeft(id, on: loop)
+        } onSkip: { reason, closes in
+            stream.viewerSkipped(reason, closes: closes)
+        }
     }
 
     /// A viewer left its group.

@@ -62,7 +62,7 @@ package final class LiveStream: @unchecked Sendable {
     package func claim(_ session: PublisherSlot.Session) -> PublisherSlot.Refusal? {
         self.home.assertInEventLoop()
         let refusal = self.slot.claim(session, settings: self.settings.publish, now: .now())
-        if refusal == nil { self.idleTimer?.cancel() }
+        if refusal == nil { self.cancelIdleTimer() }
         return refusal
     }
 
@@ -85,6 +85,8 @@ package final class LiveStream: @unchecked Sendable {
         self.timeline.sourceChanged(clock: clock, continuesClock: continues)
         self.repeatsUntil = continues ? now + .seconds(10) : nil
         self.awaitsKeyframe = !continues
+        // What the new source consists of, it will say; an old track that it does not have must not be announced.
+        if !continues { self.state = StreamState() }
         replaced?.publishingRevoked(.takenOver)
         self.hub.observer?.streamChanged(self, .live(epoch: epoch))
         return true
@@ -93,7 +95,7 @@ package final class LiveStream: @unchecked Sendable {
     package func abandon(_ id: UInt64) {
         self.home.assertInEventLoop()
         self.slot.abandon(id)
-        self.checkIdle()
+        self.claimEnded()
     }
 
     /// Media of session `id`, in order. Sessions that do not hold the stream are ignored. On `home`.
@@ -156,7 +158,7 @@ package final class LiveStream: @unchecked Sendable {
     package func left(_ id: UInt64) {
         self.home.assertInEventLoop()
         switch self.slot.left(id, settings: self.settings.publish, now: .now()) {
-        case .unknown: self.checkIdle()
+        case .unknown: self.claimEnded()
         case .ended:
             self.publisher = nil
             self.end(.streamEnded)
@@ -167,6 +169,15 @@ package final class LiveStream: @unchecked Sendable {
                 guard let self, self.slot.deadlineReached(now: .now()) else { return }
                 self.end(.streamEnded)
             }
+        }
+    }
+
+    /// A claim came to nothing. The wait for a publisher does not end while one is being admitted; it may have run out.
+    private func claimEnded() {
+        if self.slot.deadlineReached(now: .now()) {
+            self.end(.streamEnded)
+        } else {
+            self.checkIdle()
         }
     }
 
@@ -211,8 +222,7 @@ package final class LiveStream: @unchecked Sendable {
 
     private func add(_ viewer: Viewer, _ id: RenditionID, _ encoder: () -> any RenditionEncoder) -> Bool {
         guard !self.isClosed else { return false }
-        self.idleTimer?.cancel()
-        self.idleTimer = nil
+        self.cancelIdleTimer()
         let rendition = self.renditions[id] ?? self.makeRendition(id, encoder())
         self.renditions[id] = rendition
         rendition.add(viewer)
@@ -251,6 +261,23 @@ package final class LiveStream: @unchecked Sendable {
 
     /// Whether nobody publishes or watches. On `home`.
     private var isIdle: Bool { self.slot.phase == .free && self.renditions.isEmpty }
+
+    private func cancelIdleTimer() {
+        self.idleTimer?.cancel()
+        self.idleTimer = nil
+    }
+
+    /// A viewer fell behind and skipped to a start point, or was closed for doing so too often.
+    func viewerSkipped(_ reason: SkipReason, closes: Bool) {
+        guard self.home.inEventLoop else {
+            return self.home.execute { self.viewerSkipped(reason, closes: closes) }
+        }
+        switch reason {
+        case .bytes: self.counters.skipsByBytes += 1
+        case .age: self.counters.skipsByAge += 1
+        }
+        if closes { self.counters.slowViewersClosed += 1 }
+    }
 
     func checkIdle() {
         if self.renditions.isEmpty { self.hub.observer?.streamChanged(self, .unwatched) }

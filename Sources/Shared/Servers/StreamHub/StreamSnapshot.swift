@@ -11,6 +11,11 @@ package struct StreamCounters: Sendable, Hashable {
     package var mediaBytes = 0
     /// Frames that could not be shown: video before the first keyframe of a source.
     package var droppedFrames = 0
+    /// Skips of viewers that had too many bytes before them, and whose oldest byte was too old.
+    package var skipsByBytes = 0
+    package var skipsByAge = 0
+    /// Viewers that were closed because they skipped too often.
+    package var slowViewersClosed = 0
 
     mutating func count(_ frame: Frame) {
         self.mediaBytes += frame.payload.readableBytes

@@ -55,8 +55,8 @@ package final class Viewer: @unchecked Sendable {
     var isPaused = false
     /// Writes that the channel has not finished.
     var outstandingWrites = 0
-    /// Bytes were given to the channel and not flushed.
-    private(set) var hasQueuedBytes = false
+    /// Bytes were given to the channel and not flushed. At first those that the protocol wrote before the stream.
+    private(set) var hasQueuedBytes = true
     var skips = SkipHistory()
     private(set) var group: FanOutGroup?
 
