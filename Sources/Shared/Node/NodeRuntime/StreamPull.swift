@@ -210,7 +210,10 @@ final class StreamPull: @unchecked Sendable {
 
     private func ended(_ end: RTMPLinkEnd, upstream: Upstream, rest: ArraySlice<Upstream>) {
         let wasPlaying = if case .playing = self.state { true } else { false }
-        self.logger.info("upstream ended", metadata: ["from": "\(upstream.node)", "reason": "\(end)"])
+        // One line for a loss; the attempts that follow are news only to someone who looks for them.
+        self.logger.log(
+            level: self.attempts == 0 ? .info : .debug, "upstream ended",
+            metadata: ["from": "\(upstream.node)", "reason": "\(end)"])
         switch end {
         case .rejected(let code, let description):
             self.refusal = SessionRefusal(
