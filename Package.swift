@@ -84,7 +84,8 @@ let layer4: [Target] = [
     module(
         "ClusterLink", in: "Servers/",
         [
-            "Media", "Placement", asyncHTTPClient, crypto, deque, nioCore, nioPosix, nioHTTP1, logging, serviceLifecycle,
+            "Media", "Placement", asyncHTTPClient, crypto, deque, nioCore, nioPosix, nioHTTP1, logging,
+            serviceLifecycle,
         ]),
 ]
 

@@ -30,7 +30,10 @@ struct FanOutTests {
             }
             for (index, end) in late.enumerated() {
                 try await end.wait(forFrame: 99)
-                let first = Int64((index * 10 + 7) / 25 * 25)
+                // Batched slabs may still be on their way to the viewer's loop, so that it starts a little earlier.
+                let newest = Int64((index * 10 + 7) / 25 * 25)
+                let first = flush == .realtime ? newest : try #require(end.frames.first)
+                #expect(first <= newest && first % 25 == 0, "viewer \(index)")
                 #expect(end.frames == Self.all(first, 99), "viewer \(index)")
                 #expect(end.outline.hasPrefix("HPK"))
                 #expect(end.records.count { $0.kind == "P" } == 1)
@@ -95,7 +98,9 @@ struct FanOutTests {
             #expect(first.frames == Self.all(0, 49))
             for (index, end) in others.enumerated() {
                 try await end.wait(forFrame: 49)
-                #expect(end.frames == Self.all(Int64(index / 5 * 5), 49), "viewer \(index)")
+                let first = try #require(end.frames.first)
+                #expect(first <= Int64(index / 5 * 5) && first % 5 == 0, "viewer \(index)")
+                #expect(end.frames == Self.all(first, 49), "viewer \(index)")
             }
         }
     }
@@ -107,7 +112,7 @@ struct FanOutTests {
             try await fixture.publish(1)
             let slow = try await fixture.watch(on: 1, flush: flush, sendBuffer: 4_096)
             let other = try await fixture.watch(on: 0, flush: flush, sendBuffer: 4_096)
-            let count = 4_000
+            let count = 2_000
             var privates = 0
             for number in 0..<count {
                 let filler = number &* 2_654_435_761 % 2_500
@@ -298,8 +303,10 @@ struct FanOutTests {
         try await Fixture.run { fixture in
             try await fixture.publish(1)
             let stayer = try await fixture.watch(on: 1)
-            try await { _ = try await fixture.watch(on: 1) }()
-            try await fixture.sendFrames(0..<40)
+            let leaver = try await fixture.watch(on: 1)
+            try await fixture.sendFrames(0..<20)
+            leaver.end.hangUp()
+            try await fixture.sendFrames(20..<40)
             try await stayer.end.wait(forFrame: 39)
             #expect(stayer.end.frames == Self.all(0, 39))
             try await Fixture.eventually("one viewer is left") { try await fixture.onHome(\.viewerCount) == 1 }

@@ -35,7 +35,8 @@ struct LiveStreamTests {
             try await fixture.send([.frame(Fixture.video(102, isKeyframe: false, time: 900_080))], from: 2)
             try await end.wait(forFrame: 102)
             #expect(end.frames == Array(0...9) + [101, 102])
-            #expect(end.outline == "HPKK")
+            // The new source's track is announced anew.
+            #expect(end.outline == "HPKtK")
             #expect(viewer.ends.isEmpty)
             let snapshot = try await fixture.onHome { $0.snapshot() }
             #expect(snapshot.epoch == 2)
@@ -59,9 +60,11 @@ struct LiveStreamTests {
         }
     }
 
-    @Test("a stream without grace ends with its publisher, after its last bytes", arguments: [
-        FlushPolicy.realtime, .balanced,
-    ])
+    @Test(
+        "a stream without grace ends with its publisher, after its last bytes",
+        arguments: [
+            FlushPolicy.realtime, .balanced,
+        ])
     func endsAtOnce(flush: FlushPolicy) async throws {
         try await Fixture.run(Self.settings(.reject)) { fixture in
             try await fixture.publish(1)
@@ -156,7 +159,8 @@ struct LiveStreamTests {
             try await fixture.publish(1)
             let offsets: [Int64] = [80, 160, 0, -40, 80, 0, -40]
             for (index, offset) in offsets.enumerated() {
-                let frame = Fixture.video(index, isKeyframe: index == 0, time: 5_000 + Int64(index) * 40, offset: offset)
+                let frame = Fixture.video(
+                    index, isKeyframe: index == 0, time: 5_000 + Int64(index) * 40, offset: offset)
                 try await fixture.send([.frame(frame)])
             }
             #expect(log.frames.map { ($0.pts - $0.dts).millis } == offsets)
@@ -183,7 +187,7 @@ struct LiveStreamTests {
         try await Fixture.run(Self.settings()) { fixture in
             let track = Track(codec: .h264, configuration: nil, format: .video(VideoFormat()))
             let metadata = StreamMetadata(entries: [.init(name: "width", value: .number(1))])
-            try await fixture.publish(1)
+            try await fixture.publish(1, hasTracks: false)
             let (_, end) = try await fixture.watch(on: 1)
             try await fixture.sendFrames(0..<1)
             for number in 1..<4 {
@@ -312,7 +316,7 @@ struct LiveStreamTests {
         try await Fixture.run(Self.settings(grace: .milliseconds(30))) { fixture in
             let observer = Observer()
             fixture.hub.observer = observer
-            try await fixture.publish(1, epoch: 4)
+            try await fixture.publish(1, epoch: 4, hasTracks: false)
             try await fixture.send([.track(Track(codec: .mp3, configuration: nil, format: .audio(AudioFormat())))])
             try await fixture.onHome { $0.left(1) }
             try await Self.isForgotten(fixture)

@@ -110,14 +110,20 @@ final class TestPublisher: Publisher {
 
 /// The far end of a viewer's connection, read when the test says so.
 final class FarEnd {
-    private let descriptor: CInt
+    private var descriptor: CInt
     private var unparsed = ByteBuffer()
     private(set) var records: [Record] = []
     private(set) var byteCount = 0
 
     init(descriptor: CInt) { self.descriptor = descriptor }
 
-    deinit { close(self.descriptor) }
+    deinit { self.hangUp() }
+
+    /// Closes the connection.
+    func hangUp() {
+        if self.descriptor >= 0 { close(self.descriptor) }
+        self.descriptor = -1
+    }
 
     /// Reads what is there, at most `limit` bytes, and checks it. Returns how many bytes came.
     @discardableResult
@@ -125,9 +131,9 @@ final class FarEnd {
         var total = 0
         while total < limit {
             let wanted = min(limit - total, 65_536)
-            let count = self.unparsed.writeWithUnsafeMutableBytes(minimumWritableBytes: wanted) { region in
+            let count = unsafe self.unparsed.writeWithUnsafeMutableBytes(minimumWritableBytes: wanted) { region in
                 // Safety: the region is at least as long as the length that is given.
-                unsafe max(0, recv(self.descriptor, region.baseAddress, wanted, CInt(MSG_DONTWAIT.rawValue)))
+                unsafe max(0, recv(self.descriptor, region.baseAddress, wanted, CInt(MSG_DONTWAIT)))
             }
             guard count > 0 else { break }
             total += count
@@ -194,9 +200,14 @@ final class TestViewer: ChannelInboundHandler, ViewerDelegate, @unchecked Sendab
     private let id: UInt64
     private var viewer: Viewer?
     fileprivate var context: ChannelHandlerContext?
+    /// Stays open for as long as this viewer lives.
+    private let end: FarEnd
     private let endLog = Mutex<[ViewerEnd]>([])
 
-    init(id: UInt64) { self.id = id }
+    init(id: UInt64, end: FarEnd) {
+        self.id = id
+        self.end = end
+    }
 
     var ends: [ViewerEnd] { self.endLog.withLock { $0 } }
 
@@ -215,7 +226,10 @@ final class TestViewer: ChannelInboundHandler, ViewerDelegate, @unchecked Sendab
     /// The viewer. On the channel's loop.
     func onLoop<Value: Sendable>(_ body: @escaping @Sendable (Viewer) -> Value) async throws -> Value {
         let loop = try #require(self.loop.withLock { $0 })
-        return try await loop.submit { body(self.viewer!) }.get()
+        return try await loop.submit {
+            guard let viewer = self.viewer else { throw ChannelError.ioOnClosedChannel }
+            return body(viewer)
+        }.get()
     }
 
     let loop = Mutex<(any EventLoop)?>(nil)
@@ -256,7 +270,7 @@ final class Fixture: Sendable {
 
     @discardableResult
     func publish(
-        _ id: UInt64, token: String = "", epoch: UInt64 = 1, continuesClock: Bool = false,
+        _ id: UInt64, token: String = "", epoch: UInt64 = 1, continuesClock: Bool = false, hasTracks: Bool = true,
         sourceLocation: SourceLocation = #_sourceLocation
     ) async throws -> TestPublisher {
         let stream = self.stream
@@ -267,6 +281,12 @@ final class Fixture: Sendable {
                 id, publisher: publisher, epoch: epoch, clock: .rtmp, continuesClock: continuesClock)
         }.get()
         #expect(isActive, "the claim was refused", sourceLocation: sourceLocation)
+        if hasTracks {
+            try await self.send(
+                [
+                    .track(Track(codec: .h264, configuration: ByteBuffer(bytes: [1]), format: .video(VideoFormat())))
+                ], from: id)
+        }
         return publisher
     }
 
@@ -286,7 +306,8 @@ final class Fixture: Sendable {
         }
     }
 
-    static func video(_ number: Int, isKeyframe: Bool, filler: Int = 50, time: Int64? = nil, offset: Int64 = 0) -> Frame {
+    static func video(_ number: Int, isKeyframe: Bool, filler: Int = 50, time: Int64? = nil, offset: Int64 = 0) -> Frame
+    {
         let dts = MediaTime(millis: time ?? Int64(number) * 40)
         return Frame(
             codec: .h264, dts: dts, pts: dts + MediaTime(millis: offset), isKeyframe: isKeyframe,
@@ -315,18 +336,20 @@ final class Fixture: Sendable {
             let result = unsafe setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<CInt>.size))
             try #require(result == 0)
         }
-        let viewer = TestViewer(id: self.hub.nextSessionID())
+        let end = FarEnd(descriptor: pair[1])
+        let viewer = TestViewer(id: self.hub.nextSessionID(), end: end)
         viewer.loop.withLock { $0 = loop }
         _ = try await ClientBootstrap(group: loop)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(viewer) }
             }
             .withConnectedSocket(pair[0]).get()
-        return (viewer, FarEnd(descriptor: pair[1]))
+        return (viewer, end)
     }
 
     func join(
-        _ viewer: TestViewer, flush: FlushPolicy, encoder: @escaping @Sendable () -> any RenditionEncoder = { RecordEncoder() }
+        _ viewer: TestViewer, flush: FlushPolicy,
+        encoder: @escaping @Sendable () -> any RenditionEncoder = { RecordEncoder() }
     ) async throws -> Bool {
         let stream = self.stream
         let id = RenditionID(format: "test", flush: flush)

@@ -130,6 +130,9 @@ package struct PublisherSlot: Sendable {
         if self.claimant?.id == id { self.claimant = nil }
     }
 
+    /// The time since the publisher's last media; `nil` without a publisher.
+    package func silence(now: NIODeadline) -> TimeAmount? { self.live.map { now - $0.lastMedia } }
+
     package mutating func receivedMedia(now: NIODeadline) { self.live?.lastMedia = now }
 
     /// A session left.

@@ -73,7 +73,7 @@ final class ClusterNode: Sendable {
             guard self.role != "coordinator" else { return status == 200 }
             // The API may be up before the others.
             guard status == 200 else { return false }
-            return try await self.status("http://127.0.0.1:\(self.httpPort)/none/none.flv") != 0
+            return try await self.status("http://127.0.0.1:\(self.httpPort)/") != 0
         }
     }
 
@@ -88,7 +88,8 @@ final class ClusterNode: Sendable {
         return Int(text) ?? 0
     }
 
-    private func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
+    /// The answer of the API; `nil` when there is none.
+    func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
         let text = try await self.sandbox.run(
             try Tools.command("curl"),
             ["-s", "-f", "-m", "2", "-H", "Authorization: Bearer \(Cluster.secret)", self.apiURL(path)], expecting: nil)
@@ -155,6 +156,14 @@ final class Cluster: Sendable {
                 "coordinator.database": sandbox.file("coordinator.sqlite").path, "cluster.secret": Self.secret,
             ].merging(settings) { $1 }, sandbox: sandbox)
         try await self.coordinator.isReady()
+    }
+
+    /// Waits until the coordinator no longer waits for nodes that it may have forgotten.
+    func isRecovered() async throws {
+        struct Health: Decodable { let recovering: Bool }
+        try await until("the coordinator is recovered", within: .seconds(10), every: .milliseconds(100)) {
+            try await self.coordinator.get("/api/v1/health", as: Health.self)?.recovering == false
+        }
     }
 
     func origin(_ name: String = "origin", _ settings: [String: String] = [:]) async throws -> ClusterNode {

@@ -152,7 +152,7 @@ package enum SettingSchema {
                 "How long a stream is still pulled after its last viewer left."),
             .init(
                 "edge.connect_timeout", \.edge.connectTimeout, .duration(.milliseconds(100) ... .minutes(5)),
-                "From dialling an upstream to its first media."),
+                "The longest time for the TCP connection to an upstream; its RTMP answers then have 5 s."),
             .init(
                 "edge.media_timeout", \.edge.mediaTimeout, .duration(.milliseconds(100) ... .minutes(5)),
                 "The longest silence of an upstream before it is given up and another one is tried."),
@@ -227,10 +227,11 @@ package enum SettingSchema {
             "The most that is kept of one stream for new and slow viewers, in each format."),
         .init(
             "publish.policy", \.publish.policy, .choice,
-            "A second publisher is refused, replaces the first, or replaces it only if that is silent or gone."),
+            "`reject`: a second publisher is refused. `grace`: it replaces one that is silent. `takeover`: also one with the same token."
+        ),
         .init(
             "publish.grace", \.publish.grace, .duration(.zero ... .hours(1)),
-            "How long viewers are kept after the publisher left, with the policy `grace`."),
+            "How long viewers are kept after the publisher left; with `reject` the stream ends at once."),
         .init(
             "publish.silent_after", \.publish.silentAfter, .duration(.milliseconds(100) ... .minutes(5)),
             "Time without a frame after which a publisher may be replaced."),
@@ -248,13 +249,15 @@ package enum SettingSchema {
             "The window in which skips are counted."),
         .init(
             "play.tcp_nodelay", \.play.tcpNoDelay, .choice,
-            "Whether each write leaves at once; `auto` is on with `realtime` and off otherwise."),
+            "`TCP_NODELAY` of viewers. `auto`: on for nodes that pull, off for players, so that the kernel joins small writes while older ones are on their way."
+        ),
         .init(
             "idle_timeout", \.idleTimeout, .duration(.zero ... .hours(24)),
             "How long a stream is kept that has neither publisher nor viewers."),
         .init(
             "timeline.jump_threshold", \.timeline.jumpThreshold, .duration(.milliseconds(500) ... .hours(1)),
-            "A step of a publisher's clock beyond this, in either direction, is healed as a new start."),
+            "A step forward of a publisher's clock by more than this is joined to what was before; so is a step back by more than 1 s."
+        ),
         .init(
             "flv.hevc", \.flv.hevc, .choice,
             "How HEVC is written into FLV and RTMP: as published, as enhanced RTMP, or as the older codec id 12."),

@@ -136,7 +136,8 @@ private struct NodeParts {
                 node: settings.node.id, client: settings.rtmp.client(mediaTimeout: settings.edge.mediaTimeout),
                 connectTimeout: settings.edge.connectTimeout, linger: settings.edge.linger,
                 hold: settings.stream.publish.grace + .seconds(5)),
-            maximumUpstreams: settings.edge.maximumUpstreams, logger: logger)
+            maximumUpstreams: settings.edge.maximumUpstreams, negativeCache: settings.edge.negativeCache,
+            logger: logger)
     }
 
     private static func forwards(_ settings: NodeSettings, routes: RouteSource, logger: Logger) -> ForwardService {

@@ -43,7 +43,7 @@ final class NodeVitals: Sendable {
         load.viewers = snapshots.reduce(0) { $0 + $1.viewers.values.reduce(0, +) }
         load.busiestLoop = self.cpuShare()
         load.memoryBytes = Self.residentBytes()
-        return NodeStatus(load: load, streams: self.claims.reports, draining: self.isDraining)
+        return NodeStatus(load: load, streams: self.claims.reports(snapshots), draining: self.isDraining)
     }
 
     /// CPU time of the process since the last call, as a share of all cores.

@@ -15,6 +15,7 @@ final class RelayService: Sendable {
     private let maximumUpstreams: Int
     private let logger: Logger
     private let pulls = Mutex<[StreamKey: Entry]>([:])
+    private let missing: MissingStreams
 
     private struct Entry {
         let pull: StreamPull
@@ -22,8 +23,10 @@ final class RelayService: Sendable {
     }
 
     init(
-        hub: StreamHub, routes: RouteSource, settings: StreamPull.Settings, maximumUpstreams: Int, logger: Logger
+        hub: StreamHub, routes: RouteSource, settings: StreamPull.Settings, maximumUpstreams: Int,
+        negativeCache: TimeAmount, logger: Logger
     ) {
+        self.missing = MissingStreams(lifetime: negativeCache)
         self.hub = hub
         self.routes = routes
         self.settings = settings
@@ -33,8 +36,40 @@ final class RelayService: Sendable {
 
     var upstreamCount: Int { self.pulls.withLock { $0.count } }
 
-    /// Makes the stream play here, if it plays anywhere.
+    /// Makes the stream play here, if it plays anywhere. A name that nobody publishes leaves no stream behind.
     func demand(_ key: StreamKey, on loop: any EventLoop) async -> Result<PlayGrant, SessionRefusal> {
+        if !self.isPulling(key) {
+            if self.missing.contains(key) { return .failure(Self.notFound(key)) }
+            switch await self.routes.play(key) {
+            case .upstreams: break
+            case .notFound, .ended: return .failure(Self.notFound(key))
+            case .unavailable(let text): return .failure(SessionRefusal(.unavailable, text))
+            }
+        }
+        // A stream that was found may be on its way out; the next look-up then makes a new one.
+        for _ in 0..<3 {
+            guard let entry = self.entry(key, on: loop) else {
+                return .failure(SessionRefusal(.unavailable, "this node pulls as many streams as it may"))
+            }
+            let outcome = try? await entry.stream.home.flatSubmit { entry.pull.demand() }.get()
+            switch outcome {
+            case .playing(let epoch): return .success(PlayGrant(stream: entry.stream, epoch: epoch))
+            case .failed(let refusal):
+                if refusal.cause == .notFound { self.missing.insert(key) }
+                return .failure(refusal)
+            case .streamIsGone: continue
+            case nil: return .failure(SessionRefusal(.unavailable, "the node is shutting down"))
+            }
+        }
+        return .failure(SessionRefusal(.unavailable, "\(key) is being closed"))
+    }
+
+    private static func notFound(_ key: StreamKey) -> SessionRefusal {
+        SessionRefusal(.notFound, "nobody publishes \(key)")
+    }
+
+    /// The pull of the stream, begun if there is none; `nil` if there are too many.
+    private func entry(_ key: StreamKey, on loop: any EventLoop) -> Entry? {
         let (entry, isNew) = self.pulls.withLock { pulls -> (Entry?, Bool) in
             if let entry = pulls[key] { return (entry, false) }
             guard pulls.count < self.maximumUpstreams else { return (nil, false) }
@@ -50,19 +85,8 @@ final class RelayService: Sendable {
             pulls[key] = entry
             return (entry, true)
         }
-        guard let entry else {
-            return .failure(SessionRefusal(.unavailable, "this node pulls as many streams as it may"))
-        }
-        let outcome = try? await entry.stream.home.flatSubmit {
-            let answer = entry.pull.demand()
-            if isNew { entry.pull.start() }
-            return answer
-        }.get()
-        switch outcome {
-        case .playing(let epoch): return .success(PlayGrant(stream: entry.stream, epoch: epoch))
-        case .failed(let refusal): return .failure(refusal)
-        case nil: return .failure(SessionRefusal(.unavailable, "the node is shutting down"))
-        }
+        if isNew, let entry { entry.stream.home.execute { entry.pull.start() } }
+        return entry
     }
 
     private func forget(_ key: StreamKey) {
@@ -83,5 +107,38 @@ final class RelayService: Sendable {
     func unwatched(_ stream: LiveStream) {
         guard let entry = self.pulls.withLock({ $0[stream.key] }), entry.stream === stream else { return }
         entry.pull.unwatched()
+    }
+}
+
+/// Names that an upstream did not know a moment ago. Bounded: when it is full, the oldest half is forgotten.
+private final class MissingStreams: Sendable {
+    private static let capacity = 10_000
+
+    private let lifetime: TimeAmount
+    private let names = Mutex<[StreamKey: NIODeadline]>([:])
+
+    init(lifetime: TimeAmount) { self.lifetime = lifetime }
+
+    func contains(_ key: StreamKey) -> Bool {
+        self.names.withLock { names in
+            guard let until = names[key] else { return false }
+            if until > .now() { return true }
+            names[key] = nil
+            return false
+        }
+    }
+
+    func insert(_ key: StreamKey) {
+        let now = NIODeadline.now()
+        self.names.withLock { names in
+            if names.count >= Self.capacity {
+                names = names.filter { $0.value > now }
+                if names.count >= Self.capacity {
+                    let kept = names.sorted { $0.value > $1.value }.prefix(Self.capacity / 2)
+                    names = Dictionary(uniqueKeysWithValues: Array(kept))
+                }
+            }
+            names[key] = now + self.lifetime
+        }
     }
 }

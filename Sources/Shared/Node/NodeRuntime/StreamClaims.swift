@@ -132,10 +132,16 @@ final class StreamClaims: StreamObserver {
         }
     }
 
-    /// What the heartbeat reports.
-    var reports: [StreamReport] {
-        self.claims.withLock { claims in
-            claims.map { StreamReport(key: $0.key, epoch: $0.value.epoch, state: $0.value.state, silentMillis: 0) }
+    /// What the heartbeat reports. `snapshots` tell how long each publisher has been silent.
+    func reports(_ snapshots: [StreamSnapshot]) -> [StreamReport] {
+        let silence = Dictionary(
+            snapshots.compactMap { snapshot in snapshot.silentFor.map { (snapshot.key, $0.nanoseconds / 1_000_000) } },
+            uniquingKeysWith: max)
+        return self.claims.withLock { claims in
+            claims.map {
+                StreamReport(
+                    key: $0.key, epoch: $0.value.epoch, state: $0.value.state, silentMillis: silence[$0.key] ?? 0)
+            }
         }
     }
 

@@ -24,11 +24,13 @@ final class StreamPull: @unchecked Sendable {
     enum Outcome: Sendable {
         case playing(epoch: UInt64)
         case failed(SessionRefusal)
+        /// The live stream object was closed before the pull began: ask again.
+        case streamIsGone
     }
 
     private enum State {
         case resolving
-        case connecting(RTMPPull)
+        case connecting(RTMPPull, to: Upstream)
         case playing(RTMPPull, from: Upstream, session: UInt64)
         case backingOff(Scheduled<Void>)
         case over
@@ -43,6 +45,8 @@ final class StreamPull: @unchecked Sendable {
     private var state = State.resolving
     private var waiters: [EventLoopPromise<Outcome>] = []
     private var hasPlayed = false
+    /// The upstream said in order that the stream is over.
+    private var endAnnounced = false
     /// What is played now or was last: it tells whether a source's clock goes on.
     private var last: Upstream?
     private var lostAt: NIODeadline?
@@ -82,15 +86,21 @@ final class StreamPull: @unchecked Sendable {
         }
         let promise = self.home.makePromise(of: Outcome.self)
         if self.isOver {
-            promise.succeed(.failed(SessionRefusal(.notFound, "nobody publishes \(self.stream.key)")))
+            promise.succeed(.streamIsGone)
         } else {
             self.waiters.append(promise)
         }
         return promise.futureResult
     }
 
+    /// Begins. On the home loop, once.
     func start() {
         self.home.assertInEventLoop()
+        guard self.stream.hold() else {
+            self.state = .over
+            self.onOver(self.stream.key)
+            return self.answer(.streamIsGone)
+        }
         self.resolve()
     }
 
@@ -98,7 +108,11 @@ final class StreamPull: @unchecked Sendable {
     func placementChanged(epoch: UInt64, node: String?, isEnded: Bool) {
         switch self.state {
         case .over, .resolving: break
-        case .connecting: break
+        case .connecting(let pull, let upstream):
+            guard !isEnded, let node, epoch > upstream.epoch, node != upstream.node else { return }
+            self.attempt += 1
+            pull.stop()
+            self.resolve()
         case .backingOff(let timer):
             guard !isEnded else { return }
             timer.cancel()
@@ -162,7 +176,7 @@ final class StreamPull: @unchecked Sendable {
             guard attempt == self.attempt else { return }
             self.ended(end, upstream: upstream, rest: rest)
         }
-        self.state = .connecting(pull)
+        self.state = .connecting(pull, to: upstream)
         let remote = RTMPRemote(
             host: upstream.host, port: upstream.port, key: self.stream.key,
             relay: RelayIdentity(node: self.settings.node, epoch: upstream.epoch))
@@ -170,7 +184,7 @@ final class StreamPull: @unchecked Sendable {
     }
 
     private func established(_ upstream: Upstream, epoch: UInt64?) -> (any MediaSink)? {
-        guard case .connecting(let pull) = self.state else { return nil }
+        guard case .connecting(let pull, _) = self.state else { return nil }
         var upstream = upstream
         upstream.epoch = max(upstream.epoch, epoch ?? 0)
         let id = self.hub.nextSessionID()
@@ -193,6 +207,7 @@ final class StreamPull: @unchecked Sendable {
         self.lostAt = nil
         self.attempts = 0
         self.hasPlayed = true
+        self.endAnnounced = false
         self.state = .playing(pull, from: upstream, session: id)
         self.answer(.playing(epoch: upstream.epoch))
         self.armLinger()
@@ -201,10 +216,7 @@ final class StreamPull: @unchecked Sendable {
 
     /// A publisher of this node took the stream.
     private func replaced(session id: UInt64) {
-        guard case .playing(let pull, _, id) = self.state else { return }
-        self.state = .over
-        self.attempt += 1
-        pull.stop()
+        guard case .playing(_, _, id) = self.state else { return }
         self.finish(nil)
     }
 
@@ -221,7 +233,10 @@ final class StreamPull: @unchecked Sendable {
             if !rest.isEmpty { return self.connect(rest) }
             self.failed(isEnded: self.refusal?.cause == .notFound)
         case .streamEnded where wasPlaying:
-            self.finish(nil)
+            // It may have ended there only: a publisher that moved is already known to the cluster, or will be soon.
+            guard self.routes.link != nil else { return self.finish(nil) }
+            self.endAnnounced = true
+            self.failed(isEnded: true)
         case .streamEnded, .failed, .closed:
             self.refusal = SessionRefusal(.unavailable, "the upstream \(upstream.node) cannot be reached")
             if !wasPlaying, !rest.isEmpty { return self.connect(rest) }
@@ -234,7 +249,7 @@ final class StreamPull: @unchecked Sendable {
         let now = NIODeadline.now()
         let lostAt = self.lostAt ?? now
         self.lostAt = lostAt
-        let limit = isEnded ? self.settings.hold : .seconds(60)
+        let limit: TimeAmount = !isEnded ? .seconds(60) : self.endAnnounced ? .seconds(2) : self.settings.hold
         let isHopeless = self.hasPlayed ? now - lostAt > limit : (isEnded || self.attempts >= 2)
         guard !isHopeless else {
             return self.finish(
@@ -259,17 +274,19 @@ final class StreamPull: @unchecked Sendable {
     /// Ends the pull, and the stream with it.
     private func finish(_ outcome: Outcome?) {
         let state = self.state
+        guard !self.isOver else { return }
         self.state = .over
         self.attempt += 1
         self.lingerTimer?.cancel()
         switch state {
-        case .connecting(let pull), .playing(let pull, _, _): pull.stop()
+        case .connecting(let pull, _), .playing(let pull, _, _): pull.stop()
         case .backingOff(let timer): timer.cancel()
         case .resolving, .over: break
         }
         self.onOver(self.stream.key)
         self.answer(outcome ?? .failed(SessionRefusal(.notFound, "\(self.stream.key) has ended")))
         self.stream.endNow(.streamEnded)
+        self.stream.letGo(closesNow: !self.hasPlayed)
     }
 }
 

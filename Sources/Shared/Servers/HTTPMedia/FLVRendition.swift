@@ -24,7 +24,7 @@ package struct FLVRendition: RenditionEncoder {
     }
 
     package func writePrelude(_ state: StreamState, at time: MediaTime, into buffer: inout ByteBuffer) {
-        if let metadata = state.metadata { self.write(metadata, at: time, into: &buffer) }
+        if let metadata = state.metadata { self.write(metadata, into: &buffer) }
         for case .some(let track) in [state.video, state.audio] {
             FLVTagWriter.writeTag(
                 ofConfiguration: self.hevc.apply(track), timestampMillis: time.millis, into: &buffer)
@@ -35,7 +35,7 @@ package struct FLVRendition: RenditionEncoder {
         _ event: MediaEvent, state: StreamState, at time: MediaTime, into buffer: inout ByteBuffer
     ) {
         switch event {
-        case .metadata(let metadata): self.write(metadata, at: time, into: &buffer)
+        case .metadata(let metadata): self.write(metadata, into: &buffer)
         case .track(let track):
             FLVTagWriter.writeTag(
                 ofConfiguration: self.hevc.apply(track), timestampMillis: time.millis, into: &buffer)
@@ -50,9 +50,10 @@ package struct FLVRendition: RenditionEncoder {
         }
     }
 
-    private func write(_ metadata: StreamMetadata, at time: MediaTime, into buffer: inout ByteBuffer) {
+    /// Metadata are at time 0, wherever they stand: ffmpeg makes a track of text of those that are not.
+    private func write(_ metadata: StreamMetadata, into buffer: inout ByteBuffer) {
         var body = ByteBuffer()
         metadata.writeBody(into: &body)
-        FLVTagWriter.writeTag(type: .script, timestampMillis: time.millis, payload: body, into: &buffer)
+        FLVTagWriter.writeTag(type: .script, timestampMillis: 0, payload: body, into: &buffer)
     }
 }

@@ -100,6 +100,15 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelInactive()
     }
 
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A socket that failed, or a WebSocket frame that is none: the pipeline behind could not close a stream.
+        if case .streaming = self.activity {
+            context.close(promise: nil)
+        } else {
+            context.fireErrorCaught(error)
+        }
+    }
+
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         switch (self.activity, event) {
         case (.streaming, is ChannelShouldQuiesceEvent):
@@ -169,17 +178,20 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard let context = self.context else { return }
         var head = HTTPResponse(status: status)
         for (name, value) in fields { head.headerFields[name] = value }
-        if status != .noContent, request.method != .head { head.headerFields[.contentLength] = "\(body.utf8.count)" }
+        let isHead = request.method == .head
+        if status != .noContent, !isHead || !body.isEmpty { head.headerFields[.contentLength] = "\(body.utf8.count)" }
         if let origin = request.origin, let allowed = self.configuration.allowedOrigin(origin) {
             head.headerFields[.accessControlAllowOrigin] = allowed
             head.headerFields[.vary] = "Origin"
         }
-        context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-        if !body.isEmpty, request.method != .head {
-            context.write(self.wrapOutboundOut(.body(ByteBuffer(string: body))), promise: nil)
+        // The encoder does not know the method: after a head without a length it would end a body that is not there.
+        let lastPart: HTTPResponsePart = isHead ? .head(head) : .end(nil)
+        if !isHead {
+            context.write(self.wrapOutboundOut(.head(head)), promise: nil)
+            if !body.isEmpty { context.write(self.wrapOutboundOut(.body(ByteBuffer(string: body))), promise: nil) }
         }
         let isLast = request.isLast
-        context.writeAndFlush(self.wrapOutboundOut(.end(nil))).assumeIsolated().whenComplete { _ in
+        context.writeAndFlush(self.wrapOutboundOut(lastPart)).assumeIsolated().whenComplete { _ in
             if isLast { context.close(promise: nil) }
         }
         self.request = nil
@@ -288,6 +300,8 @@ private final class WebSocketControlHandler: ChannelInboundHandler {
             // Control frames carry at most 125 bytes (RFC 6455 §5.5).
             let payload = frame.unmaskedData
             guard payload.readableBytes <= 125 else { return context.close(promise: nil) }
+            // A client that asks and does not read gets no answers.
+            guard context.channel.isWritable else { return }
             var pong = ByteBuffer(bytes: [0x8A, UInt8(payload.readableBytes)])
             pong.writeImmutableBuffer(payload)
             self.viewer.send(pong)

@@ -53,9 +53,9 @@ struct MediaHTTPRequest: Sendable, Equatable {
 
     private static func withoutPort(_ authority: String) -> String {
         if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") {
-            return String(authority[authority.index(after: authority.startIndex)..<end])
+            return authority[authority.index(after: authority.startIndex)..<end].lowercased()
         }
-        return authority.split(separator: ":").first.map { $0.lowercased() } ?? ""
+        return authority.prefix { $0 != ":" }.lowercased()
     }
 
     var framing: RenditionFraming {

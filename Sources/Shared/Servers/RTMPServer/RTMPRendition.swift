@@ -26,7 +26,7 @@ package struct RTMPRendition: RenditionEncoder {
     package func writeHeader(_ state: StreamState, into buffer: inout ByteBuffer) {}
 
     package func writePrelude(_ state: StreamState, at time: MediaTime, into buffer: inout ByteBuffer) {
-        if let metadata = state.metadata { self.write(metadata, at: time, into: &buffer) }
+        if let metadata = state.metadata { self.write(metadata, into: &buffer) }
         for case .some(let track) in [state.video, state.audio] {
             self.writeConfiguration(of: track, at: time, into: &buffer)
         }
@@ -37,7 +37,7 @@ package struct RTMPRendition: RenditionEncoder {
     ) {
         switch event {
         case .metadata(let metadata):
-            self.write(metadata, at: time, into: &buffer)
+            self.write(metadata, into: &buffer)
         case .track(let track):
             self.writeConfiguration(of: track, at: time, into: &buffer)
         case .data(let data):
@@ -65,10 +65,12 @@ package struct RTMPRendition: RenditionEncoder {
             track.kind == .video ? RTMPMessageType.video : RTMPMessageType.audio, body, at: time, into: &buffer)
     }
 
-    private func write(_ metadata: StreamMetadata, at time: MediaTime, into buffer: inout ByteBuffer) {
+    /// Metadata are at time 0, wherever they stand: ffmpeg makes a track of text of those that are not, and its
+    /// recordings then wait for more of it.
+    private func write(_ metadata: StreamMetadata, into buffer: inout ByteBuffer) {
         var body = ByteBuffer()
         metadata.writeBody(into: &body)
-        self.write(RTMPMessageType.dataAMF0, body, at: time, into: &buffer)
+        self.write(RTMPMessageType.dataAMF0, body, at: MediaTime(millis: 0), into: &buffer)
     }
 
     private func write(_ type: UInt8, _ body: ByteBuffer, at time: MediaTime, into buffer: inout ByteBuffer) {

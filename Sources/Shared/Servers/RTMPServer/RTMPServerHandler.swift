@@ -32,12 +32,18 @@ final class RTMPServerHandler: ChannelInboundHandler {
     private var session: RTMPServerSession
     private var activity = Activity.none
     private var ticket: UInt64 = 0
+    /// The stream was taken from this publisher before the gate's answer was here.
+    private var earlyRevocation: PublishEnd?
     private var ingest = RTMPIngest()
     private var connection: RTMPPublisherConnection?
     private var context: ChannelHandlerContext?
     private var relay: RelayIdentity?
     private var wantsAudio = true
     private var wantsVideo = true
+    /// Whoever takes the media cannot take more.
+    private var isFlowBlocked = false
+    /// The peer does not read what we answer, so nothing more is read from it.
+    private var isOutputBlocked = false
     private var isReadingBlocked = false
     private var isClosing = false
     private var timer: Scheduled<Void>?
@@ -78,6 +84,12 @@ final class RTMPServerHandler: ChannelInboundHandler {
     func channelReadComplete(context: ChannelHandlerContext) {
         self.forwardMedia()
         context.fireChannelReadComplete()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        self.isOutputBlocked = !context.channel.isWritable
+        self.applyReading()
+        context.fireChannelWritabilityChanged()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -129,9 +141,20 @@ final class RTMPServerHandler: ChannelInboundHandler {
         self.timer?.cancel()
         self.timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: next) {
             self.armedDeadline = .distantFuture
-            self.session.deadlineReached(now: .now())
-            self.drain()
+            self.deadlineReached(context)
         }
+    }
+
+    private func deadlineReached(_ context: ChannelHandlerContext) {
+        if self.isReadingBlocked, self.session.deadlineReason == .media {
+            // It is us who do not read: the publisher is not to blame for its silence.
+            self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) {
+                self.deadlineReached(context)
+            }
+            return
+        }
+        self.session.deadlineReached(now: .now())
+        self.drain()
     }
 
     private func close(_ error: RTMPError?) {
@@ -235,6 +258,7 @@ extension RTMPServerHandler {
 
     private func beginDeciding() -> UInt64 {
         self.ticket += 1
+        self.earlyRevocation = nil
         self.activity = .deciding(ticket: self.ticket)
         return self.ticket
     }
@@ -263,6 +287,7 @@ extension RTMPServerHandler {
         }
         self.drain()
         self.forwardMedia()
+        if let reason = self.earlyRevocation { self.revoked(reason) }
     }
 
     private func forwardMedia() {
@@ -281,6 +306,7 @@ extension RTMPServerHandler {
 
     /// Another session or the cluster took the stream.
     func revoked(_ reason: PublishEnd) {
+        if case .deciding = self.activity { self.earlyRevocation = reason }
         guard case .publishing = self.activity else { return }
         let text =
             switch reason {
@@ -298,9 +324,15 @@ extension RTMPServerHandler {
 
     /// Reads from the peer, or leaves its bytes in the socket.
     func setReading(_ isReading: Bool) {
-        guard isReading == self.isReadingBlocked, let context = self.context else { return }
-        self.isReadingBlocked = !isReading
-        context.channel.setOption(.autoRead, value: isReading).whenComplete { _ in }
+        self.isFlowBlocked = !isReading
+        self.applyReading()
+    }
+
+    private func applyReading() {
+        let isBlocked = self.isFlowBlocked || self.isOutputBlocked
+        guard isBlocked != self.isReadingBlocked, let context = self.context else { return }
+        self.isReadingBlocked = isBlocked
+        context.channel.setOption(.autoRead, value: !isBlocked).whenComplete { _ in }
     }
 }
 

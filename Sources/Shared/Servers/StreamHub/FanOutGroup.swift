@@ -90,9 +90,25 @@ final class FanOutGroup: @unchecked Sendable {
             viewer.phase = .waiting
             return
         }
-        viewer.position = start
-        viewer.phase = .following
+        self.place(viewer, at: start)
         self.pump(viewer)
+        self.noteLag(of: viewer)
+    }
+
+    /// Puts a viewer at a start point and gives it time to take what is cached behind it.
+    private func place(_ viewer: Viewer, at start: UInt64) {
+        viewer.position = start
+        viewer.offset = 0
+        viewer.phase = .following
+        viewer.catchUpEnd = self.ring.end
+        viewer.catchUpDeadline = .now() + self.policy.maximumAge
+    }
+
+    /// Keeps what a viewer that is behind still needs.
+    private func noteLag(of viewer: Viewer) {
+        guard viewer.phase == .following, viewer.position < self.ring.end else { return }
+        let oldest = self.laggingPositions[viewer.turn] ?? viewer.position
+        self.laggingPositions[viewer.turn] = min(oldest, viewer.position)
     }
 
     /// The channel has written everything that it was given.
@@ -129,9 +145,7 @@ final class FanOutGroup: @unchecked Sendable {
         guard let start = self.ring.lastStart else { return }
         for viewers in self.turns {
             for viewer in viewers where viewer.phase == .waiting && !viewer.isPaused {
-                viewer.position = start
-                viewer.offset = 0
-                viewer.phase = .following
+                self.place(viewer, at: start)
                 self.postponed.append(viewer)
             }
         }
@@ -184,10 +198,7 @@ final class FanOutGroup: @unchecked Sendable {
         swap(&viewers, &self.postponed)
         for viewer in viewers where viewer.phase == .following {
             if viewer.isIdle { self.pump(viewer) } else { self.checkBudget(viewer) }
-            if viewer.phase == .following, viewer.position < self.ring.end {
-                let oldest = self.laggingPositions[viewer.turn] ?? viewer.position
-                self.laggingPositions[viewer.turn] = min(oldest, viewer.position)
-            }
+            self.noteLag(of: viewer)
         }
         viewers.removeAll(keepingCapacity: true)
         if self.postponed.isEmpty { swap(&viewers, &self.postponed) }
@@ -269,6 +280,9 @@ final class FanOutGroup: @unchecked Sendable {
     /// Lets a viewer that is over its budget skip to a start point, or ends it if it did so too often.
     private func checkBudget(_ viewer: Viewer) {
         let now = NIODeadline.now()
+        if viewer.position < viewer.catchUpEnd, now < viewer.catchUpDeadline, self.ring.contains(viewer.position) {
+            return
+        }
         guard viewer.offset == 0, let reason = self.policy.excess(of: viewer.position, in: self.ring, now: now) else {
             return
         }
@@ -276,10 +290,8 @@ final class FanOutGroup: @unchecked Sendable {
         self.onSkip(reason, isOneTooMany)
         if isOneTooMany { return viewer.end(.tooSlow(reason)) }
         viewer.needsPrelude = true
-        if let start = self.ring.lastStart, start > viewer.position,
-            self.policy.excess(of: start, in: self.ring, now: now) == nil
-        {
-            viewer.position = start
+        if let start = self.ring.lastStart, start > viewer.position {
+            self.place(viewer, at: start)
         } else {
             viewer.position = self.ring.end
             viewer.phase = .waiting
@@ -290,6 +302,6 @@ final class FanOutGroup: @unchecked Sendable {
         var keep = self.ring.lastStart ?? self.ring.end
         for position in self.turnPositions { keep = min(keep, position) }
         for case .some(let position) in self.laggingPositions { keep = min(keep, position) }
-        self.ring.trim(keeping: keep, maximumBytes: max(self.gopCacheBytes, self.policy.maximumBytes))
+        self.ring.trim(keeping: keep, maximumBytes: self.gopCacheBytes + self.policy.maximumBytes)
     }
 }

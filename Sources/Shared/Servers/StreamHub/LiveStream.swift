@@ -36,6 +36,8 @@ package final class LiveStream: @unchecked Sendable {
     private var renditions: [RenditionID: HomeRendition] = [:]
     private var graceTimer: Scheduled<Void>?
     private var idleTimer: Scheduled<Void>?
+    /// Those who need the stream to stay although nobody publishes or watches it.
+    private var holds = 0
     /// Video of a new source is dropped until a decoder can start with it.
     private var awaitsKeyframe = false
     /// Frames that a source repeats after a reconnect are dropped until it is past them.
@@ -260,7 +262,29 @@ package final class LiveStream: @unchecked Sendable {
     package var viewerCount: Int { self.renditions.values.reduce(0) { $0 + $1.viewerCount } }
 
     /// Whether nobody publishes or watches. On `home`.
-    private var isIdle: Bool { self.slot.phase == .free && self.renditions.isEmpty }
+    private var isIdle: Bool { self.slot.phase == .free && self.renditions.isEmpty && self.holds == 0 }
+
+    /// Keeps the stream although nobody publishes or watches it yet. Returns false if it is gone already. On `home`.
+    package func hold() -> Bool {
+        self.home.assertInEventLoop()
+        guard !self.isClosed else { return false }
+        self.holds += 1
+        self.cancelIdleTimer()
+        return true
+    }
+
+    /// Ends a `hold`. `closesNow`: an idle stream is not worth the idle time. On `home`.
+    package func letGo(closesNow: Bool) {
+        self.home.assertInEventLoop()
+        self.holds -= 1
+        if closesNow, self.isIdle, !self.isClosed { self.close() } else { self.checkIdle() }
+    }
+
+    private func close() {
+        self.cancelIdleTimer()
+        self.isClosed = true
+        self.hub.remove(self)
+    }
 
     private func cancelIdleTimer() {
         self.idleTimer?.cancel()
@@ -286,8 +310,7 @@ package final class LiveStream: @unchecked Sendable {
             guard let self else { return }
             self.idleTimer = nil
             guard self.isIdle else { return }
-            self.isClosed = true
-            self.hub.remove(self)
+            self.close()
         }
     }
 
@@ -297,7 +320,8 @@ package final class LiveStream: @unchecked Sendable {
         return StreamSnapshot(
             key: self.key, epoch: self.epoch, phase: self.slot.phase, state: self.state, counters: self.counters,
             viewers: self.renditions.reduce(into: [:]) { $0[$1.key.format, default: 0] += $1.value.viewerCount },
-            publishedFor: self.publishedAt.map { .now() - $0 }, end: self.timeline.end,
+            silentFor: self.slot.silence(now: .now()), publishedFor: self.publishedAt.map { .now() - $0 },
+            end: self.timeline.end,
             joinedJumps: self.timeline.joinedJumps, restampedFrames: self.timeline.restampedFrames)
     }
 }

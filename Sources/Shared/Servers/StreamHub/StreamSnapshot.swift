@@ -37,6 +37,8 @@ package struct StreamSnapshot: Sendable {
     package let counters: StreamCounters
     /// The number of viewers by format.
     package let viewers: [String: Int]
+    /// The time since the publisher's last media; `nil` without a publisher.
+    package let silentFor: TimeAmount?
     package let publishedFor: TimeAmount?
     /// The latest time on the stream's timeline.
     package let end: MediaTime?

@@ -53,6 +53,9 @@ package final class Viewer: @unchecked Sendable {
     var needsPrelude = true
     var needsHeader = true
     var isPaused = false
+    /// Up to here the viewer is sent what was cached when it started, which is no sign of slowness, until the deadline.
+    var catchUpEnd: UInt64 = 0
+    var catchUpDeadline = NIODeadline.uptimeNanoseconds(0)
     /// Writes that the channel has not finished.
     var outstandingWrites = 0
     /// Bytes were given to the channel and not flushed. At first those that the protocol wrote before the stream.
