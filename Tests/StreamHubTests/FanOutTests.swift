@@ -19,7 +19,10 @@ struct FanOutTests {
             for index in 0..<6 { early.append(try await fixture.watch(on: index % 2, flush: flush).end) }
             try await fixture.publish(1)
             var late: [FarEnd] = []
-            for number in 0..<100 {
+            // Viewers that wait start at the newest of several keyframes in one batch.
+            try await fixture.sendFrames(0..<1)
+            for end in early { try await end.wait(forFrame: 0) }
+            for number in 1..<100 {
                 try await fixture.sendFrames(number..<(number + 1))
                 if number % 10 == 7 { late.append(try await fixture.watch(on: number / 10 % 2, flush: flush).end) }
             }
@@ -114,7 +117,9 @@ struct FanOutTests {
             let other = try await fixture.watch(on: 0, flush: flush, sendBuffer: 4_096)
             let count = 2_000
             var privates = 0
-            for number in 0..<count {
+            try await fixture.sendFrames(0..<1)
+            for end in [slow.end, other.end] { try await end.wait(forFrame: 0) }
+            for number in 1..<count {
                 let filler = number &* 2_654_435_761 % 2_500
                 let frame = Fixture.video(number, isKeyframe: number % 50 == 0, filler: filler)
                 try await fixture.send([.frame(frame)])

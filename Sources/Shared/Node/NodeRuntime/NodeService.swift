@@ -49,11 +49,12 @@ package struct NodeService: Service {
                 tasks.addTask { try await service.run() }
             }
             for store in parts.tlsStores {
-                tasks.addTask { await store.watch(logger: self.logger) }
+                tasks.addTask { await cancelWhenGracefulShutdown { await store.watch(logger: self.logger) } }
             }
             try? await gracefulShutdown()
+            // The HTTP services and the link were told at the same moment and end by themselves; the service group cancels
+            // what has not ended by its deadline.
             await parts.shutDown(within: self.settings.shutdown.drainDeadline)
-            tasks.cancelAll()
         }
     }
 }
