@@ -4,7 +4,9 @@ import Testing
 
 extension ClusterTests {
     @Suite struct PlayerTests {
-        @Test("GStreamer publishes to an origin and an edge, and plays by RTMP and HTTP-FLV", arguments: ["origin", "edge"])
+        @Test(
+            "GStreamer publishes to an origin and an edge, and plays by RTMP and HTTP-FLV",
+            arguments: ["origin", "edge"])
         func gstreamer(role: String) async throws {
             try await Sandbox.run { sandbox in
                 let cluster = try await Cluster(sandbox)
@@ -88,7 +90,8 @@ extension ClusterTests {
                     let child = try sandbox.start(
                         "vlc-\(index)", prefix[0],
                         Array(prefix.dropFirst()) + [
-                            vlc, "-I", "dummy", "--no-color", url, "--sout", "#std{access=file,mux=ts,dst=\(file.path)}",
+                            vlc, "-I", "dummy", "--no-color", url, "--sout",
+                            "#std{access=file,mux=ts,dst=\(file.path)}",
                         ], environment: ["HOME": folder.path])
                     recordings.append(Recording(child: child, file: file))
                 }

@@ -27,7 +27,9 @@ extension ClusterTests {
         @Test("the configurations that come with the project are right")
         func shippedConfigurations() async throws {
             try await Sandbox.run { sandbox in
-                let files = ["coordinator": "coordinator", "origin": "origin", "edge": "edge", "single-server": "origin"]
+                let files = [
+                    "coordinator": "coordinator", "origin": "origin", "edge": "edge", "single-server": "origin",
+                ]
                 for (file, role) in files {
                     let path = Tools.repository.appendingPathComponent("cluster-configs/\(file).yaml").path
                     _ = try await sandbox.run(try Tools.program(role), ["--config", path, "--check-config"])
@@ -35,7 +37,8 @@ extension ClusterTests {
             }
         }
 
-        @Test("a wrong key is refused with file, line and the nearest key", arguments: ["origin", "edge", "coordinator"])
+        @Test(
+            "a wrong key is refused with file, line and the nearest key", arguments: ["origin", "edge", "coordinator"])
         func wrongKey(role: String) async throws {
             try await Sandbox.run { sandbox in
                 let file = try sandbox.write("weir.yaml", "# mine\nlog:\n  levle: info\n")
@@ -47,7 +50,8 @@ extension ClusterTests {
             }
         }
 
-        @Test("a port that is taken is named with its setting", arguments: ["rtmp.listen", "http.listen", "api.listen"])
+        @Test(
+            "a port that is taken is named with its setting", arguments: ["rtmp.listen", "http.listen", "api.listen"])
         func takenPort(key: String) async throws {
             try await Sandbox.run { sandbox in
                 let first = try await Cluster.node("first", role: "origin", [:], sandbox)

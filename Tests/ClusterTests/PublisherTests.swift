@@ -60,11 +60,14 @@ extension ClusterTests {
             }
         }
 
-        @Test("a second publisher is refused or takes over, as the policy says", arguments: ["reject", "grace", "takeover"])
+        @Test(
+            "a second publisher is refused or takes over, as the policy says",
+            arguments: ["reject", "grace", "takeover"])
         func policies(policy: String) async throws {
             try await Sandbox.run { sandbox in
                 let source = try await Media.makeSource(sandbox, seconds: 20)
-                let origin = try await Cluster.node("origin", role: "origin", ["stream.publish.policy": policy], sandbox)
+                let origin = try await Cluster.node(
+                    "origin", role: "origin", ["stream.publish.policy": policy], sandbox)
                 let first = try Media.publish(sandbox, source, to: origin.rtmp("live/one?token=a"))
                 try await origin.isLive("live/one")
                 // Another token: while the first publisher sends, nobody may push it aside.
@@ -89,7 +92,8 @@ extension ClusterTests {
             }
         }
 
-        @Test("audio alone and video alone are published, and either is played alone", arguments: ["0:a", "0:v", "both"])
+        @Test(
+            "audio alone and video alone are published, and either is played alone", arguments: ["0:a", "0:v", "both"])
         func singleTracks(map: String) async throws {
             try await Sandbox.run { sandbox in
                 let source = try await Media.makeSource(sandbox, seconds: 15)
@@ -103,7 +107,8 @@ extension ClusterTests {
                 switch map {
                 case "0:v": wanted = [(edge.flv("live/one"), 0)]
                 case "0:a": wanted = [(edge.flv("live/one"), 1)]
-                default: wanted = [(edge.flv("live/one") + "?only=video", 0), (edge.flv("live/one") + "?only=audio", 1)]
+                default:
+                    wanted = [(edge.flv("live/one") + "?only=video", 0), (edge.flv("live/one") + "?only=audio", 1)]
                 }
                 let packets = try await Media.packets(sandbox, source)
                 for (url, stream) in wanted {

@@ -15,7 +15,8 @@ extension ClusterTests {
                 let cluster = try await Cluster(sandbox)
                 let origin = try await cluster.origin("origin", ["stream.publish.grace": "1s"])
                 let edge = try await cluster.edge(
-                    "edge", ["edge.missing_stream": "wait", "edge.missing_stream_wait": "30s", "stream.publish.grace": "1s"])
+                    "edge",
+                    ["edge.missing_stream": "wait", "edge.missing_stream_wait": "30s", "stream.publish.grace": "1s"])
                 // The viewers come first, so that they get the stream from its start.
                 let rtmp = try Media.record(sandbox, edge.rtmp("live/one"), to: "rtmp.flv")
                 let http = try Media.download(sandbox, edge.flv("live/one"), to: "http.flv")

@@ -40,6 +40,23 @@ final class TestCoordinator: Sendable {
     func start(
         port: Int = 0, recoveryMillis: Int64 = 0, database: String = "db.sqlite", servesEvents: Bool = true
     ) async throws {
+        guard port == 0 else {
+            return try await self.start(
+                at: port, recoveryMillis: recoveryMillis, database: database, servesEvents: servesEvents)
+        }
+        // Below the ports that the kernel hands out, so that nobody takes this one while the coordinator is away.
+        for attempt in 1... {
+            do {
+                return try await self.start(
+                    at: .random(in: 20_000..<32_000), recoveryMillis: recoveryMillis, database: database,
+                    servesEvents: servesEvents)
+            } catch let error as IOError where attempt < 10 && error.errnoCode == EADDRINUSE {
+                continue
+            }
+        }
+    }
+
+    private func start(at port: Int, recoveryMillis: Int64, database: String, servesEvents: Bool) async throws {
         let server = CoordinatorServer(
             configuration: CoordinatorConfiguration(
                 host: "127.0.0.1", port: port, databasePath: self.folder + "/" + database, secret: self.secret,

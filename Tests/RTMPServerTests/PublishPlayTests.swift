@@ -168,7 +168,9 @@ struct PublishPlayTests {
             try await eventually("both are closed") { publisher.isClosed && player.isClosed }
             #expect(player.endCode == "NetStream.Play.UnpublishNotify")
             try await eventually("no connection is left") { fixture.server.connectionCount == 0 }
-            await #expect(throws: (any Error).self) { try await fixture.client(.play) }
+            // Another server of this run may have got the port by now, so what counts is what reaches this one.
+            _ = try? await fixture.client(.play)
+            #expect(fixture.server.connectionCount == 0)
         }
     }
 }

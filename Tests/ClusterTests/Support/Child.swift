@@ -75,7 +75,7 @@ final class Child: Sendable {
         var argv: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) } + [nil]
         var envp: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup($0) } + [nil]
         defer {
-            for unsafe pointer in unsafe argv + envp { unsafe free(pointer) }
+            for unsafepointer in unsafe argv + envp { unsafe free(pointer) }
         }
         var pid: pid_t = 0
         let error = unsafe posix_spawnp(&pid, words[0], &actions, &attributes, &argv, &envp)
@@ -128,7 +128,9 @@ final class Child: Sendable {
     var residentBytes: Int {
         get throws {
             let fields = try String(contentsOfFile: "/proc/\(self.pid)/statm", encoding: .utf8).split(separator: " ")
-            guard fields.count > 1, let pages = Int(fields[1]) else { throw Failure("/proc/\(self.pid)/statm is short") }
+            guard fields.count > 1, let pages = Int(fields[1]) else {
+                throw Failure("/proc/\(self.pid)/statm is short")
+            }
             return pages * sysconf(Int32(_SC_PAGESIZE))
         }
     }

@@ -45,7 +45,8 @@ enum Media {
     }
 
     /// Downloads HTTP-FLV as it is.
-    static func download(_ sandbox: Sandbox, _ url: String, to name: String, options: [String] = []) throws -> Recording {
+    static func download(_ sandbox: Sandbox, _ url: String, to name: String, options: [String] = []) throws -> Recording
+    {
         let file = sandbox.file(name)
         let child = try sandbox.start(
             "download-\(name)", try Tools.command("curl"), ["-sS", "-N", "-f", "-o", file.path] + options + [url])
@@ -66,10 +67,10 @@ enum Media {
 
     /// The packets of a file as they lie in it, in FLV's milliseconds.
     static func packets(
-        _ sandbox: Sandbox, _ file: URL, ffmpeg: String? = nil, map: [String] = ["0:v", "0:a"]
+        _ sandbox: Sandbox, _ file: URL, ffmpeg: String? = nil, map: [String] = ["0:v", "0:a"], options: [String] = []
     ) async throws -> [Unit] {
         try await self.hashes(
-            sandbox, file, ffmpeg: ffmpeg, map.flatMap { ["-map", $0] } + ["-c", "copy"])
+            sandbox, file, ffmpeg: ffmpeg, map.flatMap { ["-map", $0] } + ["-c", "copy"] + options)
     }
 
     /// The decoded pictures of a file.

@@ -22,7 +22,13 @@ final class Sandbox: Sendable {
         } catch {
             let reports = sandbox.children.withLock { $0.map(\.report) }.suffix(12)
             sandbox.destroy()
-            Issue.record(error, "\(error)\nfiles: \(sandbox.folder.path)\n\(reports.joined(separator: "\n"))")
+            let files = "files: \(sandbox.folder.path)\n\(reports.joined(separator: "\n"))"
+            // A failed expectation has recorded itself.
+            if error is ExpectationFailedError {
+                Issue.record("\(files)")
+            } else {
+                Issue.record(error, "\(files)")
+            }
             return
         }
         sandbox.destroy()

@@ -9,7 +9,8 @@ enum Tools {
         .deletingLastPathComponent()
 
     /// The repository, by this file's place in it.
-    static let repository = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath().deletingLastPathComponent().deletingLastPathComponent()
+    static let repository = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath().deletingLastPathComponent()
+        .deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent()
 
     /// `origin`, `edge` or `coordinator`, from `WEIR_BIN` or from where the tests were built.

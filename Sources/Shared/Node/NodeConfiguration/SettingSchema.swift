@@ -116,7 +116,7 @@ package enum SettingSchema {
         ])
 
     private static let api = Section(
-        name: "api", documentation: "The node's administration: status, streams, metrics.", roles: media,
+        name: "api", documentation: "The node's administration: status and streams.", roles: media,
         fields: [
             .init("api.listen", \.api.listen, .listenAddress, "The address of the API."),
             .init(
@@ -145,7 +145,9 @@ package enum SettingSchema {
         ])
 
     private static let edge = Section(
-        name: "edge", documentation: "How streams are pulled from other nodes.", roles: [.edge],
+        name: "edge",
+        documentation: "How streams are pulled from other nodes, and what viewers of a missing stream get.",
+        roles: media,
         fields: [
             .init(
                 "edge.linger", \.edge.linger, .duration(.zero ... .hours(24)),

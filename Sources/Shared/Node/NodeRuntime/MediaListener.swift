@@ -18,6 +18,8 @@ struct MediaListener {
     let tls: TLSContextStore?
     let group: MultiThreadedEventLoopGroup
     let logger: Logger
+    /// Called when the address is bound.
+    let onBound: @Sendable () -> Void
 
     func application() -> some ApplicationProtocol {
         let router = Router()
@@ -33,7 +35,8 @@ struct MediaListener {
             },
             configuration: .init(
                 address: .hostname(self.address.host, port: self.address.port), serverName: "Weir", backlog: 4_096),
-            eventLoopGroupProvider: .shared(self.group), logger: self.logger.quiet)
+            onServerRunning: { _ in self.onBound() }, eventLoopGroupProvider: .shared(self.group),
+            logger: self.logger.quiet)
     }
 }
 

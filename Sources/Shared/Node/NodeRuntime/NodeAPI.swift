@@ -15,6 +15,8 @@ struct NodeAPI {
     let group: MultiThreadedEventLoopGroup
     let vitals: NodeVitals
     let logger: Logger
+    /// Called when the address is bound.
+    let onBound: @Sendable () -> Void
 
     func application() -> some ApplicationProtocol {
         let router = Router()
@@ -40,7 +42,8 @@ struct NodeAPI {
             configuration: .init(
                 address: .hostname(self.settings.api.listen.host, port: self.settings.api.listen.port),
                 serverName: "Weir"),
-            eventLoopGroupProvider: .shared(self.group), logger: self.logger.quiet)
+            onServerRunning: { _ in self.onBound() }, eventLoopGroupProvider: .shared(self.group),
+            logger: self.logger.quiet)
     }
 
     private struct Health: ResponseEncodable {

@@ -38,24 +38,38 @@ package struct NodeService: Service {
     private func serve(on group: MultiThreadedEventLoopGroup) async throws {
         let parts = try NodeParts(settings: self.settings, group: group, logger: self.logger)
         let bound = try await parts.listen()
+        let (binds, bind) = AsyncStream.makeStream(of: Void.self)
+        let services = parts.services { bind.yield() }
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            for service in services {
+                tasks.addTask { try await service.run() }
+            }
+            for store in parts.tlsStores {
+                tasks.addTask { await cancelWhenGracefulShutdown { await store.watch(logger: self.logger) } }
+            }
+            tasks.addTask {
+                var iterator = binds.makeAsyncIterator()
+                for _ in 0..<parts.httpListenerCount { await iterator.next() }
+                if !Task.isCancelled { self.logReady(bound) }
+                try? await gracefulShutdown()
+            }
+            // A service that fails ends the node, such as one whose port is taken: the wait is a task, because a group
+            // that is cancelled does not wake its own body.
+            try await tasks.next()
+            // The HTTP services and the link were told at the same moment and end by themselves; the service group cancels
+            // what has not ended by its deadline.
+            await parts.shutDown(within: self.settings.shutdown.drainDeadline)
+            try await tasks.waitForAll()
+        }
+    }
+
+    private func logReady(_ bound: NodeParts.Bound) {
         self.logger.notice(
             "\(self.settings.role.rawValue) ready",
             metadata: [
                 "node": "\(self.settings.node.id)", "rtmp": "\(bound.rtmp)", "http": "\(bound.http)",
                 "api": "\(self.settings.api.listen)", "loops": "\(self.settings.eventLoops)",
             ])
-        try await withThrowingDiscardingTaskGroup { tasks in
-            for service in parts.services(boundRTMPPort: bound.rtmp.first?.port) {
-                tasks.addTask { try await service.run() }
-            }
-            for store in parts.tlsStores {
-                tasks.addTask { await cancelWhenGracefulShutdown { await store.watch(logger: self.logger) } }
-            }
-            try? await gracefulShutdown()
-            // The HTTP services and the link were told at the same moment and end by themselves; the service group cancels
-            // what has not ended by its deadline.
-            await parts.shutDown(within: self.settings.shutdown.drainDeadline)
-        }
     }
 }
 
@@ -99,7 +113,7 @@ private struct NodeParts {
             configuration: RTMPServerConfiguration(
                 session: settings.rtmp.session, maximumConnections: settings.rtmp.maximumConnections,
                 hevcForm: { settings.streamSettings(for: $0).hevcForm },
-                playerNoDelay: settings.stream.play.tcpNoDelay.option),
+                playerNoDelay: { settings.streamSettings(for: $0).play.tcpNoDelay.option }),
             gate: self.gate, hub: self.hub, logger: logger)
         self.vitals = NodeVitals(hub: self.hub, claims: self.claims, rtmp: self.rtmp)
         self.link?.attach(Self.handlers(claims: self.claims, relay: self.relay, vitals: self.vitals, logger: logger))
@@ -192,28 +206,36 @@ private struct NodeParts {
         }
     }
 
-    func services(boundRTMPPort: Int?) -> [any Service] {
+    var httpListenerCount: Int { self.settings.http.listen.count + self.settings.http.tls.listen.count + 1 }
+
+    /// What runs beside RTMP. `onBound` is called once for each HTTP listener.
+    func services(onBound: @escaping @Sendable () -> Void) -> [any Service] {
         var services: [any Service] = []
         for address in self.settings.http.listen {
-            services.append(ListeningService("http.listen", address, self.media(address, tls: nil)))
+            services.append(ListeningService("http.listen", address, self.media(address, tls: nil, onBound)))
         }
         for address in self.settings.http.tls.listen {
-            services.append(ListeningService("http.tls.listen", address, self.media(address, tls: self.httpTLS)))
+            services.append(
+                ListeningService("http.tls.listen", address, self.media(address, tls: self.httpTLS, onBound)))
         }
-        let api = NodeAPI(settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger)
+        let api = NodeAPI(
+            settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger,
+            onBound: onBound)
         services.append(ListeningService("api.listen", self.settings.api.listen, api.application()))
         if let link = self.link { services.append(link) }
         return services
     }
 
-    private func media(_ address: ListenAddress, tls: TLSContextStore?) -> any Service {
+    private func media(
+        _ address: ListenAddress, tls: TLSContextStore?, _ onBound: @escaping @Sendable () -> Void
+    ) -> any Service {
         let settings = self.settings
         let configuration = MediaHTTPConfiguration(
             corsOrigins: settings.http.corsOrigins, hevcForm: { settings.streamSettings(for: $0).hevcForm },
-            playerNoDelay: settings.stream.play.tcpNoDelay.option, isTLS: tls != nil)
+            playerNoDelay: { settings.streamSettings(for: $0).play.tcpNoDelay.option }, isTLS: tls != nil)
         return MediaListener(
             address: address, configuration: configuration, gate: self.gate, hub: self.hub, tls: tls,
-            group: self.group, logger: self.logger
+            group: self.group, logger: self.logger, onBound: onBound
         ).application()
     }
 

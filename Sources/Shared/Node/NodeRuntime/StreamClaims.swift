@@ -126,9 +126,17 @@ final class StreamClaims: StreamObserver {
         }
         guard let stream else { return }
         self.logger.warning("stream superseded", metadata: ["stream": "\(key)", "epoch": "\(epoch)"])
+        let relay = self.relay.withLock { $0 }
         stream.home.execute {
             stream.revoke(.superseded(epoch: epoch))
-            stream.endNow(.streamEnded)
+            guard let relay, stream.viewerCount > 0 else {
+                return stream.endNow(.kicked(reason: "the stream moved to another node"))
+            }
+            // Its viewers stay, and get it from where it is now.
+            self.run(on: stream.home) {
+                guard case .failure = await relay.demand(key, on: stream.home) else { return }
+                stream.home.execute { stream.endNow(.kicked(reason: "the stream moved to another node")) }
+            }
         }
     }
 

@@ -202,7 +202,8 @@ extension RTMPServerSession {
         guard case .playing = self.state else { return self.answer(command, .null) }
         switch command.name {
         case "seek":
-            self.sendStatus("NetStream.Seek.Failed", level: .error, description: "A live stream cannot be sought.")
+            // ffmpeg ends its session at any status of level error, and a refused seek must not end a live view.
+            self.sendStatus("NetStream.Seek.Failed", level: .status, description: "A live stream cannot be sought.")
         case "receiveAudio": self.emit(.receiveAudio(command.argument(0)?.booleanValue ?? true))
         case "receiveVideo": self.emit(.receiveVideo(command.argument(0)?.booleanValue ?? true))
         default:

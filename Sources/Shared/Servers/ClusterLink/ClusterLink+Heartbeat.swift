@@ -101,6 +101,7 @@ extension ClusterLink {
             let isBack = !state.isConnected
             if isBack { state.connectedSinceMillis = Self.wallMillis() }
             state.isConnected = true
+            state.lastAnswer = .now()
             state.isRegistered = true
             state.isFirstContactOver = true
             state.failures = 0

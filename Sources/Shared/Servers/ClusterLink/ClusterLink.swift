@@ -211,13 +211,18 @@ extension ClusterLink {
         }
     }
 
+    /// How long after the coordinator's last answer a holder that it named is not pushed aside.
+    private static var trustAfterAnswer: TimeAmount { .seconds(6) }
+
     /// Without the coordinator the node takes the key itself, unless it knows a holder that the policy protects.
     private func claimProvisionally(_ key: StreamKey, policy: ClaimPolicy) -> ClaimOutcome {
         let node = self.configuration.node
         let wallSeconds = UInt64(clamping: Self.wallMillis() / 1_000)
         let outcome: ClaimOutcome = self.mutex.withLock { state in
             let known = state.cache[key]?.change
-            if policy == .reject, let known, let route = known.route, route.node != node.id,
+            // A coordinator that was well a moment ago is slow rather than gone; its last word of a holder still counts.
+            let isRecent = state.lastAnswer.map { NIODeadline.now() - $0 < Self.trustAfterAnswer } ?? false
+            if policy == .reject || isRecent, let known, let route = known.route, route.node != node.id,
                 known.state == .live || known.state == .claiming
             {
                 return .conflict(

@@ -31,6 +31,8 @@ struct LinkState {
     var isRegistered = false
     /// The last heartbeat was answered.
     var isConnected = false
+    /// When the last heartbeat was answered.
+    var lastAnswer: NIODeadline?
     var connectedSinceMillis: Int64?
     var lastError: String?
     var lossCount = 0

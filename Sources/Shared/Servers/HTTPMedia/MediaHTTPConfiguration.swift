@@ -8,12 +8,13 @@ package struct MediaHTTPConfiguration: Sendable {
     /// How HEVC is signalled to the players of a stream.
     package var hevcForm: @Sendable (StreamKey) -> FLVHEVCForm
     /// `TCP_NODELAY` of viewers; `nil` lets the kernel join small writes while older ones are on their way.
-    package var playerNoDelay: Bool?
+    package var playerNoDelay: @Sendable (StreamKey) -> Bool?
     package var isTLS: Bool
 
     package init(
         corsOrigins: [String] = ["*"],
-        hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished }, playerNoDelay: Bool? = nil,
+        hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished },
+        playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil },
         isTLS: Bool = false
     ) {
         self.corsOrigins = corsOrigins

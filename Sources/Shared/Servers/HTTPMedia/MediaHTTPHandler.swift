@@ -125,13 +125,24 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func begin(_ request: MediaHTTPRequest, _ context: ChannelHandlerContext) {
         self.request = request
         switch request.method {
+        case .get where request.webSocketKey != nil && !self.mayRead(request):
+            // Browsers leave it to the server to keep strange pages from opening WebSockets (RFC 6455 §10.2).
+            self.answer(request, .forbidden, [:])
         case .get, .head: self.ask(request, context)
         case .options:
             self.answer(
-                request, .noContent, [.accessControlAllowMethods: "GET, HEAD, OPTIONS", .allow: "GET, HEAD, OPTIONS"])
+                request, .noContent,
+                [
+                    .accessControlAllowMethods: "GET, HEAD, OPTIONS", .allow: "GET, HEAD, OPTIONS",
+                    .accessControlAllowHeaders: "Authorization, Range", .accessControlMaxAge: "600",
+                ])
         default:
             self.answer(request, .methodNotAllowed, [.allow: "GET, HEAD, OPTIONS"])
         }
+    }
+
+    private func mayRead(_ request: MediaHTTPRequest) -> Bool {
+        request.origin.map { self.configuration.allowedOrigin($0) != nil } ?? true
     }
 
     private func ask(_ request: MediaHTTPRequest, _ context: ChannelHandlerContext) {
@@ -215,7 +226,7 @@ extension MediaHTTPHandler: ViewerDelegate {
         self.logger.info(
             "play started",
             metadata: ["peer": "\(peer.address)", "stream": "\(grant.stream.key)", "transport": "\(peer.transport)"])
-        PlayerSocket.tune(context.channel, noDelay: self.configuration.playerNoDelay ?? false)
+        PlayerSocket.tune(context.channel, noDelay: self.configuration.playerNoDelay(grant.stream.key) ?? false)
         let viewer = Viewer(
             id: self.hub.nextSessionID(), context: below, writesDirectly: !self.configuration.isTLS, delegate: self)
         self.activity = .streaming(viewer, grant)

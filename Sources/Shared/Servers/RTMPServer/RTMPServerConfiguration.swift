@@ -11,11 +11,12 @@ package struct RTMPServerConfiguration: Sendable {
     package var hevcForm: @Sendable (StreamKey) -> FLVHEVCForm
     /// `TCP_NODELAY` of players. `nil`: on for nodes that pull; off for players, which lets the kernel join small writes
     /// while older ones are on their way.
-    package var playerNoDelay: Bool?
+    package var playerNoDelay: @Sendable (StreamKey) -> Bool?
 
     package init(
         session: RTMPSessionConfiguration = .init(), maximumConnections: Int = 16_000,
-        hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished }, playerNoDelay: Bool? = nil
+        hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished },
+        playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil }
     ) {
         self.session = session
         self.maximumConnections = maximumConnections

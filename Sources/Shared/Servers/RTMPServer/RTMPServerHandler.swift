@@ -146,7 +146,7 @@ final class RTMPServerHandler: ChannelInboundHandler {
     }
 
     private func deadlineReached(_ context: ChannelHandlerContext) {
-        if self.isReadingBlocked, self.session.deadlineReason == .media {
+        if self.isFlowBlocked, self.session.deadlineReason == .media {
             // It is us who do not read: the publisher is not to blame for its silence.
             self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) {
                 self.deadlineReached(context)
@@ -230,6 +230,11 @@ final class RTMPServerHandler: ChannelInboundHandler {
     }
 
     private func endForShutdown() {
+        // A node that pulls looks for the stream elsewhere if the connection breaks, and ends it if it is told of an end.
+        if self.relay != nil, case .playing = self.activity {
+            self.close(nil)
+            return
+        }
         switch self.activity {
         case .none, .deciding: self.session.close()
         case .publishing: self.session.publishEnded(description: "The node is shutting down.", now: .now())
@@ -381,7 +386,8 @@ extension RTMPServerHandler: ViewerDelegate {
         let hevc = self.configuration.hevcForm(grant.stream.key)
         // An edge pulls without delay: its viewers are batched there.
         let flush = self.relay == nil ? grant.stream.settings.flush : .realtime
-        PlayerSocket.tune(context.channel, noDelay: self.configuration.playerNoDelay ?? (self.relay != nil))
+        PlayerSocket.tune(
+            context.channel, noDelay: self.configuration.playerNoDelay(grant.stream.key) ?? (self.relay != nil))
         grant.stream.join(
             viewer, rendition: RTMPRendition.id(chunkSize: chunkSize, selection: selection, flush: flush)
         ) {
@@ -416,6 +422,8 @@ extension RTMPServerHandler: ViewerDelegate {
                 now: .now())
             self.session.close()
         case .socketFailed:
+            self.context?.close(promise: nil)
+        case .kicked where self.relay != nil:
             self.context?.close(promise: nil)
         case .kicked(let text):
             self.session.playEnded(description: text, now: .now())

@@ -183,16 +183,18 @@ package final class LiveStream: @unchecked Sendable {
         }
     }
 
-    /// Takes the stream from its publisher. On `home`.
+    /// Takes the stream from its publisher at once; viewers wait for another as they do when one leaves. On `home`.
     package func revoke(_ reason: PublishEnd) {
         self.home.assertInEventLoop()
-        self.publisher?.publishingRevoked(reason)
+        guard let publisher = self.publisher, let holder = self.slot.holder else { return }
+        publisher.publishingRevoked(reason)
+        self.left(holder)
     }
 
     /// Ends the stream for its viewers without waiting for a publisher's return. On `home`.
     package func endNow(_ reason: ViewerEnd) {
         self.home.assertInEventLoop()
-        guard self.slot.phase != .live else { return }
+        guard self.slot.phase == .grace || self.slot.phase == .free else { return }
         self.slot.endGrace()
         self.end(reason)
     }

@@ -85,7 +85,9 @@ package final class TLSContextStore: Sendable {
 
     private static func stamp(of files: TLSFiles) -> [Date] {
         [files.certificate, files.key].map { path in
-            let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+            // Mounted secrets are links that are swapped as a whole.
+            let target = URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+            let attributes = try? FileManager.default.attributesOfItem(atPath: target)
             return attributes?[.modificationDate] as? Date ?? .distantPast
         }
     }
