@@ -96,7 +96,7 @@ extension ClusterTests {
                     recordings.append(Recording(child: child, file: file))
                 }
                 for recording in recordings {
-                    try await recording.grows(beyond: 200_000, within: .seconds(20))
+                    try await recording.grows(beyond: 300_000, within: .seconds(20))
                     recording.child.signal(SIGTERM)
                     try await recording.child.wait(within: .seconds(10))
                     let wanted = Set(try await Media.pictures(sandbox, source).map(\.hash))

@@ -7,6 +7,33 @@ struct ClusterTests {}
 
 extension ClusterTests {
     @Suite struct RecordingTests {
+        @Test("the comparison notices a unit that is missing, doubled, changed, moved or late")
+        func comparison() {
+            let source = (0..<20).map { Media.Unit(stream: $0 % 2, dts: $0 * 20, pts: $0 * 20 + 40, hash: "\($0)") }
+            func difference(_ change: (inout [Media.Unit]) -> Void, isPart: Bool = false) -> String? {
+                var found = source
+                change(&found)
+                return Media.difference(found, source, streams: [0, 1], isPart: isPart)
+            }
+            func moved(_ unit: Media.Unit, by millis: Int, hash: String? = nil) -> Media.Unit {
+                Media.Unit(
+                    stream: unit.stream, dts: unit.dts + millis, pts: unit.pts + millis, hash: hash ?? unit.hash)
+            }
+            #expect(difference { _ in } == nil)
+            #expect(difference { $0 = $0.map { moved($0, by: 5_000) } } == nil)
+            #expect(difference { $0[7] = moved($0[7], by: 1) } == nil)
+            #expect(difference { $0[7] = moved($0[7], by: 2) } != nil)
+            #expect(difference { $0[7] = moved($0[7], by: 0, hash: "other") } != nil)
+            #expect(difference { $0.remove(at: 7) } != nil)
+            #expect(difference { $0.insert($0[7], at: 7) } != nil)
+            #expect(difference { $0.swapAt(7, 9) } != nil)
+            #expect(difference { $0 = $0.map { $0.stream == 1 ? moved($0, by: 2) : $0 } } != nil)
+            #expect(difference({ $0 = Array($0[4..<16]) }, isPart: true) == nil)
+            #expect(difference({ $0 = Array($0[4..<16].filter { $0.dts != 160 }) }, isPart: true) != nil)
+            #expect(Media.disorder(source) == nil)
+            #expect(Media.disorder(source.reversed()) != nil)
+        }
+
         @Test("a recording from an edge has every frame of the source once, in order, within a millisecond")
         func recordingIsComplete() async throws {
             let seconds = Tools.seconds("WEIR_TEST_RECORDING_SECONDS", default: 20)

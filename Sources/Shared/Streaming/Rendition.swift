@@ -131,7 +131,7 @@ package struct FlushPolicy: Sendable, Hashable {
     /// A viewer gets a write every 100 ms.
     package static let low = FlushPolicy(slabInterval: .milliseconds(50), turns: 2)
     /// A viewer gets a write every 350 ms.
-    package static let balanced = FlushPolicy(slabInterval: .microseconds(87_500), turns: 4)
+    package static let balanced = FlushPolicy(slabInterval: .milliseconds(175), turns: 2)
 
     package init(slabInterval: TimeAmount?, turns: Int) {
         precondition(turns > 0, "viewers need at least one turn, got \(turns)")

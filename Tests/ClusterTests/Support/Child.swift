@@ -75,7 +75,7 @@ final class Child: Sendable {
         var argv: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) } + [nil]
         var envp: [UnsafeMutablePointer<CChar>?] = unsafe environment.map { unsafe strdup($0) } + [nil]
         defer {
-            for unsafepointer in unsafe argv + envp { unsafe free(pointer) }
+            unsafe (argv + envp).forEach { unsafe free($0) }
         }
         var pid: pid_t = 0
         let error = unsafe posix_spawnp(&pid, words[0], &actions, &attributes, &argv, &envp)
