@@ -27,6 +27,7 @@ extension NodeSettings {
         configuration.port = self.coordinator.listen.port
         configuration.databasePath = self.coordinator.database
         configuration.secret = self.cluster.secret.isEmpty ? nil : self.cluster.secret.value
+        configuration.heartbeatMillis = self.cluster.heartbeat.nanoseconds / 1_000_000
         configuration.leaseMillis = self.coordinator.lease.nanoseconds / 1_000_000
         configuration.suspectAfterMillis = self.coordinator.suspectAfter.nanoseconds / 1_000_000
         configuration.deadAfterMillis = self.coordinator.deadAfter.nanoseconds / 1_000_000

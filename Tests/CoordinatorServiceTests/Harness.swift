@@ -40,18 +40,15 @@ final class TestCoordinator: Sendable {
     func start(
         port: Int = 0, recoveryMillis: Int64 = 0, database: String = "db.sqlite", servesEvents: Bool = true
     ) async throws {
-        guard port == 0 else {
-            return try await self.start(
-                at: port, recoveryMillis: recoveryMillis, database: database, servesEvents: servesEvents)
-        }
-        // Below the ports that the kernel hands out, so that nobody takes this one while the coordinator is away.
+        // Below the ports that the kernel hands out, so that nobody takes this one while the coordinator is away. The
+        // kernel may need a moment to give a port back.
         for attempt in 1... {
             do {
                 return try await self.start(
-                    at: .random(in: 20_000..<32_000), recoveryMillis: recoveryMillis, database: database,
-                    servesEvents: servesEvents)
-            } catch let error as IOError where attempt < 10 && error.errnoCode == EADDRINUSE {
-                continue
+                    at: port == 0 ? .random(in: 20_000..<32_000) : port, recoveryMillis: recoveryMillis,
+                    database: database, servesEvents: servesEvents)
+            } catch let error as IOError where attempt < 20 && error.errnoCode == EADDRINUSE {
+                try await Task.sleep(for: .milliseconds(100))
             }
         }
     }

@@ -96,7 +96,8 @@ struct LinkTests {
             try await eventually("it plays") { !pull.sink.frames.isEmpty }
             fixture.server.endConnections()
             try await eventually("it ends") { !pull.ends.values.isEmpty }
-            #expect(pull.ends.values == [.streamEnded])
+            // A node that stops does not say that the stream is over: it may go on elsewhere.
+            #expect(pull.ends.values == [.failed("the connection was closed")])
             #expect(pull.sink.finishes.values.count == 1)
         }
     }

@@ -38,11 +38,17 @@ extension NodeSettings {
         if settings.database.isEmpty {
             found.add("coordinator.database", "the path of the database is empty")
         }
-        if settings.suspectAfter > settings.deadAfter {
+        if settings.suspectAfter >= settings.deadAfter {
             found.add(
                 "coordinator.suspect_after",
-                "\(DurationText.write(settings.suspectAfter)) is longer than coordinator.dead_after "
+                "\(DurationText.write(settings.suspectAfter)) is not shorter than coordinator.dead_after "
                     + "(\(DurationText.write(settings.deadAfter)))")
+        }
+        if self.cluster.heartbeat >= settings.suspectAfter {
+            found.add(
+                "coordinator.suspect_after",
+                "\(DurationText.write(settings.suspectAfter)) is not longer than cluster.heartbeat "
+                    + "(\(DurationText.write(self.cluster.heartbeat))), so every node would be suspect")
         }
         if settings.lease < settings.deadAfter {
             found.add(

@@ -33,7 +33,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let configuration: MediaHTTPConfiguration
     private let gate: any SessionGate
     private let hub: StreamHub
-    private let logger: Logger
+    private var logger: Logger
     private var activity = Activity.passing(outstanding: 0)
     private var swallowsRequest = false
     private var request: MediaHTTPRequest?
@@ -46,7 +46,11 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         self.logger = logger
     }
 
-    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        self.logger[metadataKey: "peer"] = "\(context.channel.remoteAddress?.peerDescription ?? "unknown")"
+    }
+
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
     // MARK: Channel
