@@ -136,13 +136,13 @@ final class FanOutGroup: @unchecked Sendable {
     func receive(_ slabs: [Slab], turn: Int) {
         self.loop.assertInEventLoop()
         for slab in slabs { self.ring.append(slab) }
-        if slabs.contains(where: \.isStart) { self.startWaiting() }
+        if let start = slabs.first(where: \.isStart) { self.startWaiting(at: start.sequence) }
         self.serve(turn: turn % self.turns.count)
         self.trim()
     }
 
-    private func startWaiting() {
-        guard let start = self.ring.lastStart else { return }
+    /// Viewers that wait get all that came since `start`.
+    private func startWaiting(at start: UInt64) {
         for viewers in self.turns {
             for viewer in viewers where viewer.phase == .waiting && !viewer.isPaused {
                 self.place(viewer, at: start)
