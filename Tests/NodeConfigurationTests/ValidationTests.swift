@@ -51,6 +51,10 @@ struct ValidationTests {
         #expect(problems("coordinator.listen: ':7000'", role: .coordinator).first?.contains("cluster.secret") == true)
         #expect(problems("{ coordinator.listen: ':7000', cluster.secret: s }", role: .coordinator).isEmpty)
         #expect(problems("coordinator.suspect_after: 6s", role: .coordinator).first?.contains("dead_after") == true)
+        #expect(problems("coordinator.suspect_after: 5s", role: .coordinator).first?.contains("dead_after") == true)
+        #expect(
+            problems("{ cluster.heartbeat: 4s }", role: .coordinator).first?.contains("cluster.heartbeat") == true)
+        #expect(problems("rtmp.maximum_partial_bytes: 1MiB").first?.contains("maximum_message_size") == true)
         #expect(problems("coordinator.lease: 4s", role: .coordinator).first?.contains("dead_after") == true)
         #expect(problems("coordinator.database: ''", role: .coordinator).count == 1)
     }

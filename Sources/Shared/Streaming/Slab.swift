@@ -60,6 +60,9 @@ package struct RenditionFeed: Sendable {
     /// Bytes wait to be sealed.
     package var hasOpenBytes: Bool { self.open.readableBytes > self.id.framing.reserve }
 
+    /// The open bytes begin with a frame that a viewer can start with.
+    package var opensWithStart: Bool { self.openStart != nil }
+
     /// Adds one event. Returns the slab that had to end before it, if any.
     package mutating func append(_ event: MediaEvent, state: StreamState, now: NIODeadline) -> Slab? {
         let time: MediaTime

@@ -20,6 +20,10 @@ package struct RTMPSettings: Sendable, Equatable {
     package var maximumChunkBytes = 1 << 20
     /// Chunk streams that a peer may use in one connection.
     package var maximumChunkStreams = 64
+    /// Bytes of unfinished messages that are kept for one connection.
+    package var maximumPartialBytes = 16 << 20
+    /// Bytes that a client may send while it is decided whether it may publish or play.
+    package var maximumHeldBytes = 4 << 20
     /// The acknowledgement window that we announce, in bytes.
     package var windowAckBytes = 2_500_000
     /// How deep objects and arrays may nest in one AMF value.

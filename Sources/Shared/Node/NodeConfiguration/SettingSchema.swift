@@ -92,6 +92,12 @@ package enum SettingSchema {
                 "rtmp.maximum_chunk_streams", \.rtmp.maximumChunkStreams, .integer(8...1_024),
                 "Chunk streams that a peer may use in one connection."),
             .init(
+                "rtmp.maximum_partial_bytes", \.rtmp.maximumPartialBytes, .size((64 << 10)...(1 << 30)),
+                "Bytes of unfinished messages that are kept for one connection."),
+            .init(
+                "rtmp.maximum_held_bytes", \.rtmp.maximumHeldBytes, .size((64 << 10)...(1 << 30)),
+                "Bytes that a client may send while it is decided whether it may publish or play."),
+            .init(
                 "rtmp.window_ack_size", \.rtmp.windowAckBytes, .integer(10_000...100_000_000),
                 "The acknowledgement window that we announce, in bytes."),
             .init(

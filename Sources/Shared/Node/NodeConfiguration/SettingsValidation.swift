@@ -59,6 +59,12 @@ extension NodeSettings {
     }
 
     private func checkListeners(_ found: inout Contradictions) {
+        if self.rtmp.maximumPartialBytes < self.rtmp.maximumMessageBytes {
+            found.add(
+                "rtmp.maximum_partial_bytes",
+                "\(self.rtmp.maximumPartialBytes) bytes have no room for a message of rtmp.maximum_message_size "
+                    + "(\(self.rtmp.maximumMessageBytes) bytes)")
+        }
         if !self.api.listen.isLoopback, self.api.token.isEmpty {
             found.add(
                 "api.listen", "\(self.api.listen) can be reached from other machines, so api.token has to be set")

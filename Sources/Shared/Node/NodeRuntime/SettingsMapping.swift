@@ -81,6 +81,8 @@ extension RTMPSettings {
         session.chunkLimits.maximumMessageSize = self.maximumMessageBytes
         session.chunkLimits.maximumChunkSize = self.maximumChunkBytes
         session.chunkLimits.maximumChunkStreams = self.maximumChunkStreams
+        session.chunkLimits.maximumPartialBytes = self.maximumPartialBytes
+        session.maximumHeldBytes = self.maximumHeldBytes
         session.amfLimits.maximumDepth = self.amfMaximumDepth
         session.amfLimits.maximumValues = self.amfMaximumValues
         session.serverVersion = WeirVersion.current

@@ -85,6 +85,10 @@ final class HomeRendition {
         let group: FanOutGroup
         if let member = self.members[loopID] {
             group = member.group
+            // A keyframe that waits for the next turn is where the viewer shall start; this happens once a keyframe.
+            if self.feed.opensWithStart || self.pending.contains(where: \.isStart) {
+                self.sealAndDeliver(now: .now())
+            }
         } else {
             // The slabs that wait for the next turn would come to the new group twice.
             self.sealAndDeliver(now: .now())
