@@ -80,13 +80,13 @@ struct LiveStreamTests {
 
     @Test("a stream whose wait ran out while a newcomer was refused ends all the same")
     func graceEndsDuringClaim() async throws {
-        try await Fixture.run(Self.settings(grace: .milliseconds(60))) { fixture in
+        try await Fixture.run(Self.settings(grace: .seconds(1))) { fixture in
             try await fixture.publish(1)
             let (viewer, _) = try await fixture.watch(on: 1)
             try await fixture.onHome { $0.left(1) }
             let refusal = try await fixture.onHome { $0.claim(.init(id: 2, token: "")) }
             #expect(refusal == nil)
-            try await Task.sleep(for: .milliseconds(150))
+            try await Task.sleep(for: .milliseconds(1_300))
             #expect(viewer.ends.isEmpty)
             try await fixture.onHome { $0.abandon(2) }
             try await Fixture.eventually("the viewer is told") { viewer.ends == [.streamEnded] }
