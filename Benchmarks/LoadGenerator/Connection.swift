@@ -66,13 +66,13 @@ final class Connection {
         switch self.client {
         case .rtmp(var client):
             // Emptied first, so that the parser's buffers have one owner and are not copied.
-            self.client = .flv(Self.placeholder)
+            self.client = .flv(Self.vacant)
             client.read(bytes, events: &events)
             client.receivedBytes(total: self.received)
             self.client = .rtmp(client)
             if case .failed(let reason) = client.state { return reason }
         case .flv(var client):
-            self.client = .flv(Self.placeholder)
+            self.client = .flv(Self.vacant)
             client.read(bytes, events: &events)
             self.client = .flv(client)
             if case .failed(let reason) = client.state { return reason }
@@ -105,5 +105,5 @@ final class Connection {
         }
     }
 
-    private static let placeholder = FLVClient(authority: "", path: "")
+    private static let vacant = FLVClient(authority: "", path: "")
 }
