@@ -34,6 +34,7 @@ package final class LiveStream: @unchecked Sendable {
     private var state = StreamState()
     private var gop: GOPCache
     private var renditions: [RenditionID: HomeRendition] = [:]
+    private var taps: [any StreamTap] = []
     private var graceTimer: Scheduled<Void>?
     private var idleTimer: Scheduled<Void>?
     /// Those who need the stream to stay although nobody publishes or watches it.
@@ -90,6 +91,7 @@ package final class LiveStream: @unchecked Sendable {
         // What the new source consists of, it will say; an old track that it does not have must not be announced.
         if !continues { self.state = StreamState() }
         replaced?.publishingRevoked(.takenOver)
+        for tap in self.taps { tap.sourceStarted(epoch: epoch, continues: continues) }
         self.hub.observer?.streamChanged(self, .live(epoch: epoch))
         return true
     }
@@ -112,8 +114,10 @@ package final class LiveStream: @unchecked Sendable {
             if case .frame(let frame) = placed, frame.kind == .video { hasVideo = true }
             self.gop.append(placed, state: self.state)
             for rendition in self.renditions.values { rendition.append(placed, state: self.state, now: now) }
+            for tap in self.taps { tap.receive(placed, state: self.state, now: now) }
         }
         for rendition in self.renditions.values { rendition.batchEnded(hasVideo: hasVideo, now: now) }
+        for tap in self.taps { tap.batchEnded(now: now) }
     }
 
     /// Puts an event on the stream's timeline; `nil` if viewers must not get it.
@@ -166,6 +170,7 @@ package final class LiveStream: @unchecked Sendable {
             self.end(.streamEnded)
         case .waiting(let until):
             self.publisher = nil
+            for tap in self.taps { tap.sourceEnded(isFinal: false) }
             self.hub.observer?.streamChanged(self, .waiting(epoch: self.epoch))
             self.graceTimer = self.home.assumeIsolated().scheduleTask(deadline: until) { [weak self] in
                 guard let self, self.slot.deadlineReached(now: .now()) else { return }
@@ -203,6 +208,7 @@ package final class LiveStream: @unchecked Sendable {
         self.graceTimer?.cancel()
         self.graceTimer = nil
         for rendition in self.renditions.values { rendition.end(reason) }
+        for tap in self.taps { tap.sourceEnded(isFinal: true) }
         self.state = StreamState()
         self.gop.clear()
         self.publishedAt = nil
@@ -236,16 +242,7 @@ package final class LiveStream: @unchecked Sendable {
     private func makeRendition(_ id: RenditionID, _ encoder: any RenditionEncoder) -> HomeRendition {
         let rendition = HomeRendition(stream: self, feed: RenditionFeed(id: id, encoder: encoder))
         let now = NIODeadline.now()
-        var state = self.gop.startState
-        for event in self.gop.events {
-            switch event {
-            case .track(let track) where track.kind == .video: state.video = track
-            case .track(let track): state.audio = track
-            case .metadata(let metadata): state.metadata = metadata
-            case .frame, .data: break
-            }
-            rendition.append(event, state: state, now: now)
-        }
+        self.replay { rendition.append($0, state: $1, now: now) }
         return rendition
     }
 
@@ -257,6 +254,40 @@ package final class LiveStream: @unchecked Sendable {
         rendition.stop()
         self.renditions[id] = nil
         self.checkIdle()
+    }
+
+    // MARK: Taps
+
+    /// Lets `tap` follow the stream, from the GOP cache on if a publisher is here already. On `home`.
+    package func attach(_ tap: any StreamTap) {
+        self.home.assertInEventLoop()
+        guard !self.taps.contains(where: { $0 === tap }) else { return }
+        self.taps.append(tap)
+        guard self.publisher != nil else { return }
+        tap.sourceStarted(epoch: self.epoch, continues: false)
+        let now = NIODeadline.now()
+        self.replay { tap.receive($0, state: $1, now: now) }
+        tap.batchEnded(now: now)
+    }
+
+    /// On `home`.
+    package func detach(_ tap: any StreamTap) {
+        self.home.assertInEventLoop()
+        self.taps.removeAll { $0 === tap }
+    }
+
+    /// The cached events, each with the state that contains it.
+    private func replay(_ body: (MediaEvent, StreamState) -> Void) {
+        var state = self.gop.startState
+        for event in self.gop.events {
+            switch event {
+            case .track(let track) where track.kind == .video: state.video = track
+            case .track(let track): state.audio = track
+            case .metadata(let metadata): state.metadata = metadata
+            case .frame, .data: break
+            }
+            body(event, state)
+        }
     }
 
     // MARK: Life
