@@ -27,7 +27,8 @@ final class Folder: Sendable {
         StoredPlacement(
             key: try StreamKey(app: "live", name: name), epoch: epoch, node: try NodeID("a"), instance: "one",
             state: state, tokenDigest: "abc", leaseUntilMillis: 1_000,
-            endReason: state == .ended ? .released : nil)
+            endReason: state == .ended ? .released : nil,
+            position: MediaPosition(nextSequence: epoch + 5, discontinuitySequence: 1, endMillis: 7))
     }
 
     private func node() throws -> StoredNode {

@@ -91,10 +91,13 @@ package struct ClaimGrant: Sendable, Hashable, Codable {
     package var epoch: UInt64
     /// For how long the placement holds without a renewal.
     package var leaseMillis: Int64
+    /// How far the segments of the stream had come when they were last reported, by whatever node.
+    package var position: MediaPosition?
 
-    package init(epoch: UInt64, leaseMillis: Int64) {
+    package init(epoch: UInt64, leaseMillis: Int64, position: MediaPosition? = nil) {
         self.epoch = epoch
         self.leaseMillis = leaseMillis
+        self.position = position
     }
 }
 

@@ -42,7 +42,7 @@ extension NodeID: Codable {
 package enum PlacementValueError: Error, Equatable {
     package enum Field: String, Sendable {
         case nodeID, instance, region, host, version, rtmpPort, httpPort, apiPort, load, streams, released
-        case tokenDigest, epoch, silentMillis
+        case tokenDigest, epoch, silentMillis, position
     }
 
     /// A text of `found` bytes, which is empty where it must not be, or too long.

@@ -22,6 +22,8 @@ package struct StreamPlacement: Sendable, Hashable {
     package var tokenDigest: String?
     package var leaseUntil: NIODeadline
     package var endReason: EndReason?
+    /// How far the stream's segments have come, over all placements that it had.
+    package var position: MediaPosition?
 
     /// Arrival of the last media, as far as the last report tells.
     var lastMedia: NIODeadline
@@ -33,7 +35,8 @@ package struct StreamPlacement: Sendable, Hashable {
     /// A placement as it comes from the database.
     package init(
         key: StreamKey, epoch: UInt64, node: NodeID, instance: String, state: PlacementState,
-        tokenDigest: String? = nil, leaseUntil: NIODeadline, endReason: EndReason? = nil
+        tokenDigest: String? = nil, leaseUntil: NIODeadline, endReason: EndReason? = nil,
+        position: MediaPosition? = nil
     ) {
         self.key = key
         self.epoch = epoch
@@ -43,6 +46,7 @@ package struct StreamPlacement: Sendable, Hashable {
         self.tokenDigest = tokenDigest
         self.leaseUntil = leaseUntil
         self.endReason = endReason
+        self.position = position
         self.lastMedia = leaseUntil
         self.reportedSilence = .zero
         self.isConfirmed = false

@@ -44,6 +44,7 @@ extension PlacementTable {
             leaseUntil: now + self.configuration.lease)
         placement.lastMedia = now
         placement.isConfirmed = true
+        placement.position = self.placements[request.key]?.position
         self.store(placement)
         let isTakeover = held.map { $0.node != request.node } ?? false
         self.emit(isTakeover ? .takenOver : .claimed, placement, detail: request.policy.rawValue)
@@ -121,7 +122,8 @@ extension PlacementTable {
             if placement.epoch == release.epoch, placement.state == .ended || placement.node != node { return }
         }
         let placement = StreamPlacement(
-            key: release.key, epoch: release.epoch, node: node, instance: instance, state: .ended, leaseUntil: now)
+            key: release.key, epoch: release.epoch, node: node, instance: instance, state: .ended, leaseUntil: now,
+            position: .farthest(self.placements[release.key]?.position, release.position))
         self.end(placement, reason: .released, detail: release.reason.rawValue, now: now)
     }
 
@@ -170,6 +172,7 @@ extension PlacementTable {
         placement.reportedSilence = .milliseconds(report.silentMillis)
         placement.lastMedia = now - placement.reportedSilence
         placement.isConfirmed = true
+        placement.position = .farthest(self.placements[report.key]?.position, report.position)
         self.store(placement)
         self.emit(
             .adopted, placement, detail: PlacementEpoch.isProvisional(report.epoch) ? "provisional" : "announced")
@@ -186,6 +189,7 @@ extension PlacementTable {
         renewed.reportedSilence = .milliseconds(report.silentMillis)
         renewed.lastMedia = now - renewed.reportedSilence
         renewed.isConfirmed = true
+        renewed.position = .farthest(placement.position, report.position)
         let moves = report.state != placement.state && Self.isAllowed(from: placement.state, to: report.state)
         guard moves || isForced else {
             self.placements[placement.key] = renewed

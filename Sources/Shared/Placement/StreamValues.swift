@@ -56,6 +56,37 @@ package enum ReleaseReason: String, Sendable, Hashable, Codable {
     case unpublished, graceOver, shutdown, superseded, failed
 }
 
+/// How far the segments of a stream have come, so that another origin can go on from there.
+package struct MediaPosition: Sendable, Hashable, Codable {
+    /// The media sequence number that comes next, and the discontinuity sequence of the segments before it.
+    package var nextSequence: UInt64
+    package var discontinuitySequence: UInt64
+    /// The wall-clock end of the last segment, in milliseconds since 1970.
+    package var endMillis: Int64
+
+    package init(nextSequence: UInt64, discontinuitySequence: UInt64, endMillis: Int64) {
+        self.nextSequence = nextSequence
+        self.discontinuitySequence = discontinuitySequence
+        self.endMillis = endMillis
+    }
+
+    /// Numbers that leave room to count on, and a time that a calendar can show.
+    package var isValid: Bool {
+        self.nextSequence < 1 << 53 && self.discontinuitySequence < 1 << 53
+            && (0...253_402_300_799_999).contains(self.endMillis)
+    }
+
+    /// The farther of two reports in each of their numbers: none of them may go back.
+    package static func farthest(_ one: MediaPosition?, _ other: MediaPosition?) -> MediaPosition? {
+        guard let one else { return other }
+        guard let other else { return one }
+        return MediaPosition(
+            nextSequence: max(one.nextSequence, other.nextSequence),
+            discontinuitySequence: max(one.discontinuitySequence, other.discontinuitySequence),
+            endMillis: max(one.endMillis, other.endMillis))
+    }
+}
+
 /// One stream as its origin reports it.
 package struct StreamReport: Sendable, Hashable, Codable {
     package var key: StreamKey
@@ -63,12 +94,17 @@ package struct StreamReport: Sendable, Hashable, Codable {
     package var state: PlacementState
     /// Time since the last media of the publisher.
     package var silentMillis: Int64
+    /// `nil` for a stream without segments.
+    package var position: MediaPosition?
 
-    package init(key: StreamKey, epoch: UInt64, state: PlacementState, silentMillis: Int64 = 0) {
+    package init(
+        key: StreamKey, epoch: UInt64, state: PlacementState, silentMillis: Int64 = 0, position: MediaPosition? = nil
+    ) {
         self.key = key
         self.epoch = epoch
         self.state = state
         self.silentMillis = silentMillis
+        self.position = position
     }
 }
 
@@ -77,11 +113,13 @@ package struct StreamRelease: Sendable, Hashable, Codable {
     package var key: StreamKey
     package var epoch: UInt64
     package var reason: ReleaseReason
+    package var position: MediaPosition?
 
-    package init(key: StreamKey, epoch: UInt64, reason: ReleaseReason) {
+    package init(key: StreamKey, epoch: UInt64, reason: ReleaseReason, position: MediaPosition? = nil) {
         self.key = key
         self.epoch = epoch
         self.reason = reason
+        self.position = position
     }
 }
 
@@ -108,6 +146,7 @@ package struct NodeStatus: Sendable, Hashable, Codable {
             guard report.epoch > 0, report.epoch <= PlacementEpoch.maximum else { throw .outOfRange(.epoch) }
             // A year is beyond any session's silence and far from overflowing nanoseconds.
             guard (0...31_536_000_000).contains(report.silentMillis) else { throw .outOfRange(.silentMillis) }
+            guard report.position?.isValid ?? true else { throw .outOfRange(.position) }
         }
         guard self.load.busiestLoop.isFinite, self.load.streams >= 0, self.load.viewers >= 0 else {
             throw .outOfRange(.load)

@@ -50,7 +50,7 @@ actor CoordinatorCore {
                 key: stored.key, epoch: stored.epoch, node: stored.node, instance: stored.instance,
                 state: stored.state, tokenDigest: stored.tokenDigest,
                 leaseUntil: now + .milliseconds(min(max(stored.leaseUntilMillis - wall, 0), configuration.leaseMillis)),
-                endReason: stored.endReason)
+                endReason: stored.endReason, position: stored.position)
         }
         let nodes = state.nodes.map { stored in
             NodeRecord(
@@ -142,7 +142,7 @@ actor CoordinatorCore {
             key: placement.key, epoch: placement.epoch, node: placement.node, instance: placement.instance,
             state: placement.state, tokenDigest: placement.tokenDigest,
             leaseUntilMillis: wall + (placement.leaseUntil - now).nanoseconds / 1_000_000,
-            endReason: placement.endReason)
+            endReason: placement.endReason, position: placement.position)
     }
 
     private func log(_ event: ClusterEvent) {

@@ -74,7 +74,7 @@ struct CoordinatorRoutes {
             switch try await self.core.claim(body) {
             case .granted(let placement):
                 let lease = self.configuration.leaseMillis
-                return try Self.json(ClaimGrant(epoch: placement.epoch, leaseMillis: lease))
+                return try Self.json(ClaimGrant(epoch: placement.epoch, leaseMillis: lease, position: placement.position))
             case .conflict(let conflict):
                 throw Problem("conflict", .conflict, "Another node holds the stream", conflict: conflict)
             }
@@ -175,6 +175,7 @@ struct CoordinatorRoutes {
         }
         for release in releases {
             guard release.epoch > 0, release.epoch <= PlacementEpoch.maximum else { throw .outOfRange(.epoch) }
+            guard release.position?.isValid ?? true else { throw .outOfRange(.position) }
         }
     }
 

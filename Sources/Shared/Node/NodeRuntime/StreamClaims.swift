@@ -47,7 +47,7 @@ final class StreamClaims: StreamObserver {
         if let own = self.claims.withLock({ $0[key]?.epoch }) { return own }
         guard let link = self.link else { return self.nextLocalEpoch() }
         switch await link.claim(key, token: token, policy: policy, patience: .seconds(2)) {
-        case .granted(let epoch), .provisional(let epoch): return epoch
+        case .granted(let epoch, _), .provisional(let epoch): return epoch
         case .conflict(let conflict): throw SessionRefusal(.busy, conflict.description)
         case .refused(let reason): throw SessionRefusal(.unavailable, reason)
         }

@@ -175,7 +175,7 @@ extension ClusterLink {
             do throws(CoordinatorCallError) {
                 let grant = try await client.post(self.url("streams/claim"), request, as: ClaimGrant.self)
                 self.hold(key, epoch: grant.epoch)
-                return .granted(epoch: grant.epoch)
+                return .granted(epoch: grant.epoch, position: grant.position)
             } catch {
                 guard case .problem(let problem) = error else { break }
                 if let conflict = problem.conflict {
@@ -251,11 +251,14 @@ extension ClusterLink {
     }
 
     /// Tells a change of state at once. If that fails, the next heartbeat tells it.
-    package func report(_ key: StreamKey, epoch: UInt64, state: PlacementState) async {
+    package func report(
+        _ key: StreamKey, epoch: UInt64, state: PlacementState, position: MediaPosition? = nil
+    ) async {
         guard let client = await self.connectedClient() else { return }
         let node = self.configuration.node
         let request = RenewRequest(
-            node: node.id, instance: node.instance, report: StreamReport(key: key, epoch: epoch, state: state))
+            node: node.id, instance: node.instance,
+            report: StreamReport(key: key, epoch: epoch, state: state, position: position))
         do throws(CoordinatorCallError) {
             _ = try await client.post(self.url("streams/renew"), request, as: EmptyAnswer.self)
         } catch {
@@ -267,9 +270,11 @@ extension ClusterLink {
     }
 
     /// Gives `key` up. Remembered and told with the next heartbeat if the coordinator cannot be reached now.
-    package func release(_ key: StreamKey, epoch: UInt64, reason: ReleaseReason) async {
+    package func release(
+        _ key: StreamKey, epoch: UInt64, reason: ReleaseReason, position: MediaPosition? = nil
+    ) async {
         let node = self.configuration.node
-        let release = StreamRelease(key: key, epoch: epoch, reason: reason)
+        let release = StreamRelease(key: key, epoch: epoch, reason: reason, position: position)
         self.mutex.withLock { state in
             if let held = state.held[key], held.epoch <= epoch { state.held[key] = nil }
         }

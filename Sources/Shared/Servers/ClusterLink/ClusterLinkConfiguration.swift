@@ -104,7 +104,8 @@ package struct ClusterLinkHandlers: Sendable {
 
 /// The answer to a claim.
 package enum ClaimOutcome: Sendable, Hashable {
-    case granted(epoch: UInt64)
+    /// `position`: how far the stream's segments had come.
+    case granted(epoch: UInt64, position: MediaPosition?)
     /// Somebody else holds the key.
     case conflict(ClaimConflict)
     /// The coordinator cannot be asked. Publish; it is told as soon as it is back, and the epoch stays.

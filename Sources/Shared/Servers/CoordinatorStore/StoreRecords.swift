@@ -12,10 +12,12 @@ package struct StoredPlacement: Sendable, Hashable {
     /// Milliseconds since 1970.
     package var leaseUntilMillis: Int64
     package var endReason: StreamPlacement.EndReason?
+    package var position: MediaPosition?
 
     package init(
         key: StreamKey, epoch: UInt64, node: NodeID, instance: String, state: PlacementState,
-        tokenDigest: String? = nil, leaseUntilMillis: Int64, endReason: StreamPlacement.EndReason? = nil
+        tokenDigest: String? = nil, leaseUntilMillis: Int64, endReason: StreamPlacement.EndReason? = nil,
+        position: MediaPosition? = nil
     ) {
         self.key = key
         self.epoch = epoch
@@ -25,6 +27,7 @@ package struct StoredPlacement: Sendable, Hashable {
         self.tokenDigest = tokenDigest
         self.leaseUntilMillis = leaseUntilMillis
         self.endReason = endReason
+        self.position = position
     }
 }
 

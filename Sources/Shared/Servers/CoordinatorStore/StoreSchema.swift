@@ -51,6 +51,14 @@ enum StoreSchema {
                     CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("2-positions") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE placements ADD COLUMN next_sequence INTEGER;
+                    ALTER TABLE placements ADD COLUMN discontinuity_sequence INTEGER;
+                    ALTER TABLE placements ADD COLUMN media_end_ms INTEGER;
+                    """)
+        }
         return migrator
     }
 
@@ -87,18 +95,23 @@ enum StoreSchema {
         try database.cachedStatement(
             sql: """
                 INSERT INTO placements
-                    (vhost, app, name, epoch, node, instance, state, token_digest, lease_until_ms, end_reason)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    (vhost, app, name, epoch, node, instance, state, token_digest, lease_until_ms, end_reason,
+                     next_sequence, discontinuity_sequence, media_end_ms)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (vhost, app, name) DO UPDATE SET
                     epoch = excluded.epoch, node = excluded.node, instance = excluded.instance,
                     state = excluded.state, token_digest = excluded.token_digest,
-                    lease_until_ms = excluded.lease_until_ms, end_reason = excluded.end_reason
+                    lease_until_ms = excluded.lease_until_ms, end_reason = excluded.end_reason,
+                    next_sequence = excluded.next_sequence,
+                    discontinuity_sequence = excluded.discontinuity_sequence, media_end_ms = excluded.media_end_ms
                 WHERE excluded.epoch >= placements.epoch
                 """
         ).execute(arguments: [
             placement.key.vhost, placement.key.app, placement.key.name, Int64(clamping: placement.epoch),
             placement.node.rawValue, placement.instance, placement.state.rawValue, placement.tokenDigest,
             placement.leaseUntilMillis, placement.endReason?.rawValue,
+            placement.position.map { Int64(clamping: $0.nextSequence) },
+            placement.position.map { Int64(clamping: $0.discontinuitySequence) }, placement.position?.endMillis,
         ])
     }
 
@@ -181,7 +194,16 @@ enum StoreSchema {
         return StoredPlacement(
             key: key, epoch: UInt64(epoch), node: node, instance: row["instance"], state: state,
             tokenDigest: row["token_digest"], leaseUntilMillis: row["lease_until_ms"],
-            endReason: endReason.flatMap(StreamPlacement.EndReason.init(rawValue:)))
+            endReason: endReason.flatMap(StreamPlacement.EndReason.init(rawValue:)), position: self.position(row))
+    }
+
+    private static func position(_ row: Row) -> MediaPosition? {
+        let sequence: Int64? = row["next_sequence"]
+        let discontinuity: Int64? = row["discontinuity_sequence"]
+        let end: Int64? = row["media_end_ms"]
+        guard let sequence, sequence >= 0, let discontinuity, discontinuity >= 0, let end else { return nil }
+        return MediaPosition(
+            nextSequence: UInt64(sequence), discontinuitySequence: UInt64(discontinuity), endMillis: end)
     }
 
     private static func node(_ row: Row) -> StoredNode? {
