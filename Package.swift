@@ -32,6 +32,9 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioHTTP2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 
 /// A module of `Sources/Shared`. The folder tells its layer; `Scripts/check-layers` holds the imports to it.
@@ -60,15 +63,54 @@ let layer1: [Target] = [
 let layer2: [Target] = [
     module("AMF", in: "Formats/", ["Media", nioCore]),
     module("FLV", in: "Formats/", ["Media", nioCore]),
+    module("ISOBMFF", in: "Formats/", ["Media", nioCore]),
+    module("MPEGTS", in: "Formats/", ["Media", nioCore]),
+    module("Playlists", in: "Formats/", ["Media", nioCore]),
 ]
 
 let layer3: [Target] = [
     module("RTMP", in: "Protocols/", ["Media", "AMF", nioCore, crypto]),
     module("Streaming", in: "", ["Media", nioCore, deque]),
     module("Placement", in: "", ["Media", nioCore, deque]),
+    module("Packaging", in: "", ["Media", "AMF", "ISOBMFF", "MPEGTS", "Playlists", nioCore, deque]),
+    module("Recording", in: "", ["Media", "AMF", "FLV", "ISOBMFF", "MPEGTS", nioCore]),
+]
+
+/// System libraries: module maps and C shims only.
+let cLibraries: [Target] = [
+    .systemLibrary(
+        name: "CLibAV", path: "Sources/Shared/CLibraries/CLibAV", pkgConfig: "libavcodec libswscale libavutil",
+        providers: [.apt(["libavcodec-dev", "libswscale-dev", "libavutil-dev"])]),
+    .systemLibrary(name: "CLinux", path: "Sources/Shared/CLibraries/CLinux"),
+    .systemLibrary(
+        name: "CZlib", path: "Sources/Shared/CLibraries/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 ]
 
 let layer4: [Target] = [
+    module("MediaObjects", in: "Servers/", ["Media", "CZlib", nioCore, crypto]),
+    module("MediaStorage", in: "Servers/", ["Media", nioCore, nioPosix, logging]),
+    module("MediaCatalog", in: "Servers/", ["Media", grdb, logging]),
+    module(
+        "SegmentStore", in: "Servers/",
+        [
+            "Media", "ISOBMFF", "MPEGTS", "Playlists", "Packaging", "Streaming", "StreamHub", "MediaObjects",
+            "MediaStorage", "MediaCatalog", nioCore, nioPosix, crypto, cryptoExtras, logging,
+        ]),
+    module(
+        "ObjectCache", in: "Servers/",
+        ["Media", "MediaObjects", "Playlists", asyncHTTPClient, nioCore, nioHTTP1, deque, logging]),
+    module(
+        "Recorder", in: "Servers/",
+        [
+            "Media", "AMF", "FLV", "ISOBMFF", "MPEGTS", "Playlists", "Recording", "Streaming", "StreamHub",
+            "MediaObjects", "MediaStorage", "MediaCatalog", nioCore, nioPosix, logging,
+        ]),
+    module(
+        "Snapshots", in: "Servers/",
+        [
+            "Media", "Streaming", "StreamHub", "MediaObjects", "MediaStorage", "CLibAV", nioCore, nioPosix, crypto,
+            logging,
+        ]),
     module("StreamHub", in: "Servers/", ["Media", "Streaming", nioCore]),
     module("TLSContexts", in: "Servers/", [nioSSL, logging]),
     module(
@@ -77,8 +119,9 @@ let layer4: [Target] = [
     module(
         "HTTPMedia", in: "Servers/",
         [
-            "Media", "AMF", "FLV", "Streaming", "StreamHub", "TLSContexts", nioCore, nioHTTP1, nioHTTPTypes,
-            nioWebSocket, nioSSL, httpTypes, hummingbirdCore, crypto, logging,
+            "Media", "AMF", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", "CLinux", deque, nioCore,
+            nioPosix, nioHTTP1, nioHTTP2, nioHTTPTypes, nioHTTPTypesHTTP1, nioTLS, nioWebSocket, nioSSL,
+            hummingbirdCore, crypto, logging,
         ]),
     module("CoordinatorStore", in: "Servers/", ["Media", "Placement", grdb, logging]),
     module(
@@ -90,7 +133,10 @@ let layer4: [Target] = [
 ]
 
 let layer5: [Target] = [
-    module("NodeConfiguration", in: "Node/", ["Media", nioCore, yams, argumentParser]),
+    .target(
+        name: "PlayerPage", dependencies: [nioCore], path: "Sources/Shared/Node/PlayerPage",
+        resources: [.embedInCode("Page")], swiftSettings: strict),
+    module("NodeConfiguration", in: "Node/", ["Media", "MediaStorage", nioCore, yams, argumentParser]),
     module(
         "CoordinatorService", in: "Node/",
         [
@@ -101,7 +147,8 @@ let layer5: [Target] = [
         "NodeRuntime", in: "Node/",
         [
             "Media", "AMF", "FLV", "RTMP", "Streaming", "Placement", "StreamHub", "TLSContexts", "RTMPServer",
-            "HTTPMedia",
+            "HTTPMedia", "Playlists", "Packaging", "Recording", "MediaObjects", "MediaStorage", "MediaCatalog",
+            "SegmentStore", "ObjectCache", "Recorder", "Snapshots", "PlayerPage", asyncHTTPClient, nioHTTP1,
             "ClusterLink", "NodeConfiguration", hummingbird, hummingbirdCore, nioCore, nioPosix, logging,
             serviceLifecycle, unixSignals, httpTypes,
         ]),
@@ -133,6 +180,32 @@ let testTargets: [Target] = [
     tests(of: "Media", [nioCore]),
     tests(of: "AMF", ["Media", nioCore]),
     tests(of: "FLV", ["Media", nioCore]),
+    tests(of: "ISOBMFF", ["Media", nioCore]),
+    tests(of: "MPEGTS", ["Media", nioCore]),
+    tests(of: "Playlists", ["Media", nioCore]),
+    tests(of: "Packaging", ["Media", "AMF", "ISOBMFF", "MPEGTS", "Playlists", nioCore]),
+    tests(of: "Recording", ["Media", "FLV", "ISOBMFF", "MPEGTS", nioCore]),
+    tests(of: "MediaObjects", ["Media", nioCore]),
+    tests(of: "MediaStorage", ["Media", nioCore, logging]),
+    tests(of: "MediaCatalog", ["Media", grdb, logging]),
+    tests(
+        of: "SegmentStore",
+        [
+            "Media", "Packaging", "Streaming", "StreamHub", "MediaObjects", "MediaStorage", "MediaCatalog", nioCore,
+            crypto, cryptoExtras, nioPosix, logging,
+        ]),
+    tests(of: "ObjectCache", ["Media", "MediaObjects", asyncHTTPClient, nioCore, nioPosix, nioHTTP1, logging]),
+    tests(
+        of: "Recorder",
+        [
+            "Media", "FLV", "ISOBMFF", "MPEGTS", "Recording", "Streaming", "StreamHub", "MediaObjects", "MediaStorage",
+            "MediaCatalog", nioCore, nioPosix, logging,
+        ]),
+    tests(
+        of: "Snapshots",
+        [
+            "Media", "ISOBMFF", "MediaStorage", "Streaming", "StreamHub", "MediaObjects", nioCore, nioPosix, logging,
+        ]),
     tests(of: "RTMP", ["Media", "AMF", nioCore]),
     tests(of: "Streaming", ["Media", nioCore]),
     tests(of: "Placement", ["Media", nioCore]),
@@ -145,8 +218,8 @@ let testTargets: [Target] = [
     tests(
         of: "HTTPMedia",
         [
-            "Media", "FLV", "Streaming", "StreamHub", "TLSContexts", hummingbird, hummingbirdCore, nioCore, nioPosix,
-            nioHTTP1, nioHTTPTypes, httpTypes, logging,
+            "Media", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", hummingbird, hummingbirdCore,
+            asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioHTTPTypes, httpTypes, logging,
         ]),
     tests(of: "NodeConfiguration", ["Media", nioCore]),
     tests(of: "CoordinatorStore", ["Media", "Placement", grdb, logging]),
@@ -163,7 +236,8 @@ let fuzzTargets: [Target] =
     ? []
     : [
         ("FuzzCodecHeaders", ["Media"]), ("FuzzFLV", ["Media", "FLV"]), ("FuzzAMF", ["Media", "AMF"]),
-        ("FuzzRTMP", ["Media", "AMF", "RTMP"]),
+        ("FuzzRTMP", ["Media", "AMF", "RTMP"]), ("FuzzISOBMFF", ["Media", "ISOBMFF"]),
+        ("FuzzMPEGTS", ["Media", "MPEGTS"]),
     ].map { (name: String, modules: [String]) in
         .executableTarget(
             name: name, dependencies: modules.map { .byName(name: $0) } + [nioCore], path: "Fuzz/\(name)",
@@ -200,6 +274,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.7.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -211,5 +286,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
-    targets: layer1 + layer2 + layer3 + layer4 + layer5 + programs + testTargets + fuzzTargets + benchmarkTargets
+    targets: layer1 + layer2 + layer3 + cLibraries + layer4 + layer5 + programs + testTargets + fuzzTargets
+        + benchmarkTargets
 )

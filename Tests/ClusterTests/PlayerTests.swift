@@ -78,22 +78,8 @@ extension ClusterTests {
                 let edge = try await cluster.edge()
                 _ = try Media.publish(sandbox, source, to: origin.rtmp("live/one"))
                 try await origin.isLive("live/one")
-                // VLC refuses to run as root.
-                let folder = sandbox.file("vlc")
-                try FileManager.default.createDirectory(
-                    at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o777])
-                let prefix = getuid() == 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : ["env"]
-                let vlc = try Tools.command("cvlc")
-                var recordings: [Recording] = []
-                for (index, url) in [edge.rtmp("live/one"), edge.flv("live/one")].enumerated() {
-                    let file = folder.appendingPathComponent("\(index).ts")
-                    let child = try sandbox.start(
-                        "vlc-\(index)", prefix[0],
-                        Array(prefix.dropFirst()) + [
-                            vlc, "-I", "dummy", "--no-color", url, "--sout",
-                            "#std{access=file,mux=ts,dst=\(file.path)}",
-                        ], environment: ["HOME": folder.path])
-                    recordings.append(Recording(child: child, file: file))
+                let recordings = try [edge.rtmp("live/one"), edge.flv("live/one")].enumerated().map { index, url in
+                    try VLC.record(sandbox, url, to: "vlc-\(index)")
                 }
                 for recording in recordings {
                     try await recording.grows(beyond: 300_000, within: .seconds(20))

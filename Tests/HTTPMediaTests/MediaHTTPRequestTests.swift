@@ -1,4 +1,4 @@
-import HTTPTypes
+import NIOHTTP1
 import Streaming
 import Testing
 
@@ -7,12 +7,13 @@ import Testing
 @Suite("MediaHTTPRequest")
 struct MediaHTTPRequestTests {
     private static func request(
-        _ path: String, method: HTTPRequest.Method = .get, authority: String = "media.example:8080",
-        _ fields: [HTTPField.Name: String] = [:]
+        _ path: String, method: HTTPMethod = .GET, authority: String = "media.example:8080",
+        version: HTTPVersion = .http1_1, _ fields: [String: String] = [:]
     ) -> MediaHTTPRequest? {
-        var head = HTTPRequest(method: method, scheme: "http", authority: authority, path: path)
-        for (name, value) in fields { head.headerFields[name] = value }
-        return MediaHTTPRequest(head)
+        var head = HTTPRequestHead(version: version, method: method, uri: path)
+        head.headers.add(name: "Host", value: authority)
+        for (name, value) in fields { head.headers.add(name: name, value: value) }
+        return MediaHTTPRequest(RequestTarget(head.uri), RequestFields(head))
     }
 
     @Test(
@@ -77,23 +78,34 @@ struct MediaHTTPRequestTests {
     @Test("the framing follows what the client can take")
     func framings() {
         #expect(Self.request("/live/demo.flv")?.framing == .httpChunk)
-        #expect(Self.request("/live/demo.flv", [.connection: "keep-alive"])?.framing == .httpChunk)
-        #expect(Self.request("/live/demo.flv", [.connection: "Close"])?.framing == RenditionFraming.none)
-        #expect(Self.request("/live/demo.flv", [.connection: "Close"])?.isLast == true)
-        let upgrade: [HTTPField.Name: String] = [
-            .connection: "keep-alive, Upgrade", .upgrade: "WebSocket", .secWebSocketKey: "abc",
-        ]
+        #expect(Self.request("/live/demo.flv", ["Connection": "keep-alive"])?.framing == .httpChunk)
+        #expect(Self.request("/live/demo.flv", ["connection": "Close"])?.framing == RenditionFraming.none)
+        #expect(Self.request("/live/demo.flv", ["connection": "Close"])?.isLast == true)
+        let upgrade = ["Connection": "keep-alive, Upgrade", "Upgrade": "WebSocket", "Sec-WebSocket-Key": "abc"]
         #expect(Self.request("/live/demo.flv", upgrade)?.framing == .webSocket)
         #expect(Self.request("/live/demo.flv", upgrade)?.webSocketKey == "abc")
-        #expect(Self.request("/live/demo.flv", [.connection: "Upgrade", .upgrade: "h2c"])?.framing == .httpChunk)
+        #expect(Self.request("/live/demo.flv", ["Connection": "Upgrade", "Upgrade": "h2c"])?.framing == .httpChunk)
         #expect(
-            Self.request("/live/demo.flv", [.upgrade: "websocket", .secWebSocketKey: "abc"])?.framing == .httpChunk)
+            Self.request("/live/demo.flv", ["Upgrade": "websocket", "Sec-WebSocket-Key": "abc"])?.framing == .httpChunk)
+    }
+
+    @Test("a client of HTTP/1.0, or of HTTP/2, gets no chunks")
+    func versions() {
+        let old = Self.request("/live/demo.flv", version: .http1_0)
+        #expect(old?.isLast == true)
+        #expect(old?.framing == RenditionFraming.none)
+        let kept = Self.request("/live/demo.flv", version: .http1_0, ["Connection": "Keep-Alive"])
+        #expect(kept?.isLast == false)
+        #expect(kept?.framing == RenditionFraming.none)
+        let new = Self.request("/live/demo.flv", version: .http2)
+        #expect(new?.isLast == false)
+        #expect(new?.framing == RenditionFraming.none)
     }
 
     @Test("the accept value is that of the standard's example")
     func acceptValue() {
         // RFC 6455 §1.3.
-        #expect(MediaHTTPHandler.acceptValue(of: "dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        #expect(StreamDelivery.acceptValue(of: "dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
     }
 
     @Test("an origin may read if it is named, or if all may")

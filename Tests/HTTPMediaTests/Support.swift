@@ -3,11 +3,13 @@ import HTTPTypes
 import HummingbirdCore
 import Logging
 import Media
+import MediaObjects
 import NIOCore
 import NIOPosix
 import StreamHub
 import Streaming
 import Synchronization
+import TLSContexts
 import Testing
 
 @testable import HTTPMedia
@@ -75,6 +77,15 @@ final class AcceptedChannels: Sendable {
 
     func append(_ channel: any Channel) { self.channels.withLock { $0.append(channel) } }
     var first: (any Channel)? { self.channels.withLock { $0.first } }
+    var count: Int { self.channels.withLock { $0.count } }
+    var openCount: Int { self.channels.withLock { $0.count { $0.isActive } } }
+
+    /// Tells all connections that the node shuts down, as its listener does.
+    func quiesce() {
+        for channel in self.channels.withLock({ $0 }) {
+            channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+        }
+    }
 }
 
 private final class SilentPublisher: Publisher {
@@ -93,6 +104,7 @@ final class Fixture: Sendable {
 
     static func run(
         _ settings: LiveStreamSettings = .init(flush: .realtime), configuration: MediaHTTPConfiguration = .init(),
+        objects: (any MediaObjectSource)? = nil, tls: TLSContextStore? = nil,
         _ body: @escaping @Sendable (Fixture) async throws -> Void
     ) async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
@@ -104,13 +116,19 @@ final class Fixture: Sendable {
         let media = MediaHTTPChannel(
             responder: { request, writer, _ in
                 let isKnown = request.uri.path == "/hello"
+                // An upload is answered with its length.
+                var count = 0
+                for try await piece in request.body { count += piece.readableBytes }
+                let text = request.method == .post ? "\(count)" : isKnown ? "hello" : ""
                 try await writer.write(
                     response: HTTPResponse(
-                        status: isKnown ? .ok : .notFound, headerFields: [.contentLength: isKnown ? "5" : "0"]),
-                    body: isKnown ? ResponseBody(byteBuffer: ByteBuffer(string: "hello")) : ResponseBody())
+                        status: text.isEmpty ? .notFound : .ok, headerFields: [.contentLength: "\(text.utf8.count)"]),
+                    body: text.isEmpty ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(string: text)))
             },
-            configuration: configuration, gate: gate, hub: hub, tls: nil, logger: logger)
+            configuration: configuration, gate: gate, hub: hub, objects: objects, tls: tls, logger: logger)
         let server = try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 4_096)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
             .bind(host: "127.0.0.1", port: 0) { [logger] channel in
                 accepted.append(channel)
                 return media.setup(channel: channel, logger: logger)
@@ -199,7 +217,9 @@ final class Fixture: Sendable {
         return expected
     }
 
-    func client() async throws -> HTTPClient { try await HTTPClient(port: self.port, group: self.group) }
+    func client(readsBytes: Bool = true) async throws -> HTTPClient {
+        try await HTTPClient(port: self.port, group: self.group, readsBytes: readsBytes)
+    }
 }
 
 /// A connection that sends and reads plain bytes, and takes responses apart.
@@ -215,8 +235,11 @@ final class HTTPClient: ChannelInboundHandler, @unchecked Sendable {
 
     private let state = Mutex(State())
 
-    init(port: Int, group: any EventLoopGroup) async throws {
+    /// `readsBytes`: false for a client that takes nothing.
+    init(port: Int, group: any EventLoopGroup, readsBytes: Bool = true) async throws {
         let channel = try await ClientBootstrap(group: group)
+            .channelOption(.autoRead, value: readsBytes)
+            .channelOption(.allowRemoteHalfClosure, value: false)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(self) }
             }
@@ -242,6 +265,15 @@ final class HTTPClient: ChannelInboundHandler, @unchecked Sendable {
     func send(_ bytes: ByteBuffer) async throws {
         try? await self.state.withLock { $0.channel }?.writeAndFlush(bytes).get()
     }
+
+    /// Takes what one read of the socket gives, for a client that reads no bytes by itself.
+    func readOnce() async throws {
+        let channel = self.state.withLock { $0.channel }
+        try await channel?.eventLoop.submit { channel?.read() }.get()
+    }
+
+    /// Says that nothing more will come.
+    func closeOutput() async throws { try await self.state.withLock { $0.channel }?.close(mode: .output).get() }
 
     func close() async throws { try? await self.state.withLock { $0.channel }?.close().get() }
 
@@ -269,7 +301,7 @@ final class HTTPClient: ChannelInboundHandler, @unchecked Sendable {
     func head(sourceLocation: SourceLocation = #_sourceLocation) async throws -> Head {
         let end = Array("\r\n\r\n".utf8)
         func headEnd() -> Int? {
-            let view = Array(self.pending.readableBytesView)
+            let view = Array(self.pending.readableBytesView.prefix(16_384))
             guard view.count >= 4 else { return nil }
             return (0...(view.count - 4)).first { Array(view[$0..<($0 + 4)]) == end }
         }

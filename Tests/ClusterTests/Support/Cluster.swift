@@ -54,7 +54,13 @@ final class ClusterNode: Sendable {
         self.name = name
         self.role = role
         self.ports = ports
-        self.settings = settings.sorted { $0.key < $1.key }.flatMap { ["--set", "\($0.key)=\($0.value)"] }
+        // Origins share the sandbox's folder, but not what they write.
+        let files = [
+            "media.directory": "\(name)-media", "media.recordings": "\(name)-recordings",
+            "media.catalog": "\(name)-media.sqlite",
+        ]
+        self.settings = (role == "origin" ? files.merging(settings) { $1 } : settings).sorted { $0.key < $1.key }
+            .flatMap { ["--set", "\($0.key)=\($0.value)"] }
         self.sandbox = sandbox
         self.current = LockedBox(try sandbox.start(name, try Tools.program(role), self.settings))
     }
@@ -78,6 +84,7 @@ final class ClusterNode: Sendable {
     }
 
     func rtmp(_ stream: String) -> String { "rtmp://127.0.0.1:\(self.rtmpPort)/\(stream)" }
+    func http(_ path: String) -> String { "http://127.0.0.1:\(self.httpPort)/\(path)" }
     func flv(_ stream: String) -> String { "http://127.0.0.1:\(self.httpPort)/\(stream).flv" }
     func apiURL(_ path: String) -> String { "http://127.0.0.1:\(self.apiPort)\(path)" }
 

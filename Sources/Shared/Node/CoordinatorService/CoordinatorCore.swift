@@ -27,7 +27,7 @@ actor CoordinatorCore {
     nonisolated let instance = String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16)
     nonisolated let watchers: WatcherList
     private let configuration: CoordinatorConfiguration
-    private let store: CoordinatorStore
+    nonisolated let store: CoordinatorStore
     private let logger: Logger
     private var table: PlacementTable
     private var ring: WatchRing

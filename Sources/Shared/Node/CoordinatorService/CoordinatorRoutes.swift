@@ -26,6 +26,7 @@ struct CoordinatorRoutes {
         self.addNodes(to: api)
         self.addStreams(to: api)
         self.addLists(to: api)
+        self.addRecordings(to: api)
         api.get("watch") { request, _ in try await self.watch(request) }
         return router
     }
@@ -74,7 +75,8 @@ struct CoordinatorRoutes {
             switch try await self.core.claim(body) {
             case .granted(let placement):
                 let lease = self.configuration.leaseMillis
-                return try Self.json(ClaimGrant(epoch: placement.epoch, leaseMillis: lease, position: placement.position))
+                return try Self.json(
+                    ClaimGrant(epoch: placement.epoch, leaseMillis: lease, position: placement.position))
             case .conflict(let conflict):
                 throw Problem("conflict", .conflict, "Another node holds the stream", conflict: conflict)
             }
@@ -133,7 +135,7 @@ struct CoordinatorRoutes {
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
     }
 
-    private func body<Value: Decodable>(of request: Request, as type: Value.Type) async throws -> Value {
+    func body<Value: Decodable>(of request: Request, as type: Value.Type) async throws -> Value {
         var request = request
         let buffer: ByteBuffer
         do {

@@ -22,6 +22,7 @@ package struct NodeSettings: Sendable, Equatable {
     package var api = APISettings()
     package var cluster = ClusterSettings()
     package var edge = EdgeSettings()
+    package var media = MediaSettings()
     /// What holds for a stream unless its vhost or app says otherwise.
     package var stream = StreamSettings()
     /// The vhosts in the file's order, with `stream` already merged in.
@@ -163,6 +164,10 @@ package struct HTTPSettings: Sendable, Equatable {
     package var tls = TLSSettings()
     /// Origins that browsers may play from; `*` alone allows all, empty sends no CORS headers.
     package var corsOrigins = ["*"]
+    /// Connections of all HTTP listeners at one time.
+    package var maximumConnections = 100_000
+    /// Whether `/` is a page that lists and plays the live streams.
+    package var playerPage = true
 
     package init() {}
 }
@@ -210,6 +215,12 @@ package struct EdgeSettings: Sendable, Equatable {
     package var maximumUpstreams = 10_000
     /// How long "nobody publishes this" is believed.
     package var negativeCache = TimeAmount.seconds(1)
+    /// Memory for files of HLS, DASH and recordings.
+    package var cacheBytes = 512 << 20
+    /// Larger files pass through without being kept.
+    package var cacheObjectBytes = 32 << 20
+    /// The HTTP port of the nodes in `cluster.origins`.
+    package var originHTTPPort = 8_080
 
     package init() {}
 }

@@ -1,3 +1,4 @@
+import MediaStorage
 import NIOCore
 
 /// The way one kind of value is read from text and written back.
@@ -124,6 +125,26 @@ extension SettingCodec where Value == String {
             guard text.utf8.count <= maximumLength else { throw .outOfRange("at most \(maximumLength) bytes") }
             guard text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
                 throw .invalid(expected: "\(syntax) without control characters")
+            }
+            return text
+        } write: {
+            $0
+        }
+    }
+
+    /// Names files of streams. `required`: variables without which files of one stream would replace each other.
+    static func pathPattern(_ required: [PathPattern.Variable] = []) -> Self {
+        .scalar("path pattern") { (text) throws(ValueProblem) in
+            let pattern: PathPattern
+            do throws(PathPatternError) {
+                pattern = try PathPattern(text)
+            } catch {
+                throw .invalid(expected: "a path pattern: \(error)")
+            }
+            let missing = ([.app, .stream] + required).filter { !pattern.variables.contains($0) }
+            guard missing.isEmpty else {
+                throw .invalid(
+                    expected: "a path pattern with " + missing.map { "[\($0.rawValue)]" }.joined(separator: ", "))
             }
             return text
         } write: {

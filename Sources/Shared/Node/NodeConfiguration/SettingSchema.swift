@@ -12,7 +12,7 @@ package enum SettingSchema {
     }
 
     static let sections: [Section] = [
-        general, node, log, shutdown, rtmp, http, api, cluster, edge, streamSection, coordinator,
+        general, node, log, shutdown, rtmp, http, api, cluster, edge, mediaSection, streamSection, coordinator,
     ]
 
     /// The keys of `stream`, which a vhost and an app may set again.
@@ -77,7 +77,8 @@ package enum SettingSchema {
                 "rtmp.command_timeout", \.rtmp.commandTimeout, .duration(second ... .hours(1)),
                 "From the end of the handshake to `publish` or `play`."),
             .init(
-                "rtmp.publish_first_media_timeout", \.rtmp.publishFirstMediaTimeout, .duration(second ... .hours(1)),
+                "rtmp.publish_first_mediaSectiontimeout", \.rtmp.publishFirstMediaTimeout,
+                .duration(second ... .hours(1)),
                 "From an accepted `publish` to its first frame."),
             .init(
                 "rtmp.publish_idle_timeout", \.rtmp.publishIdleTimeout, .duration(second ... .hours(1)),
@@ -112,13 +113,22 @@ package enum SettingSchema {
         ])
 
     private static let http = Section(
-        name: "http", documentation: "The HTTP server of media: HTTP-FLV and WebSocket-FLV.", roles: media,
+        name: "http",
+        documentation:
+            "The HTTP server of media: HTTP-FLV, WebSocket-FLV, HLS, DASH, recordings, snapshots and the player page.",
+        roles: media,
         fields: [
             .init("http.listen", \.http.listen, .listenAddresses, "Addresses for HTTP.")
         ] + tls("http.tls", \.http.tls, "HTTPS") + [
             .init(
                 "http.cors", \.http.corsOrigins, .webOrigins,
-                "Web origins whose pages may play; `*` allows all, an empty list sends no CORS headers.")
+                "Web origins whose pages may play; `*` allows all, an empty list sends no CORS headers."),
+            .init(
+                "http.maximum_connections", \.http.maximumConnections, .integer(1...10_000_000),
+                "HTTP connections at one time; more are closed at once. The limit of open files has to allow them."),
+            .init(
+                "http.player_page", \.http.playerPage, .flag,
+                "Whether `/` is a page that lists and plays the live streams; anybody who can play can see it."),
         ])
 
     private static let api = Section(
@@ -162,7 +172,7 @@ package enum SettingSchema {
                 "edge.connect_timeout", \.edge.connectTimeout, .duration(.milliseconds(100) ... .minutes(5)),
                 "The longest time for the TCP connection to an upstream; its RTMP answers then have 5 s."),
             .init(
-                "edge.media_timeout", \.edge.mediaTimeout, .duration(.milliseconds(100) ... .minutes(5)),
+                "edge.mediaSectiontimeout", \.edge.mediaTimeout, .duration(.milliseconds(100) ... .minutes(5)),
                 "The longest silence of an upstream before it is given up and another one is tried."),
             .init(
                 "edge.missing_stream", \.edge.missingStream, .choice,
@@ -176,6 +186,15 @@ package enum SettingSchema {
             .init(
                 "edge.negative_cache", \.edge.negativeCache, .duration(.zero ... .minutes(5)),
                 "How long \"nobody publishes this\" is believed without asking again."),
+            .init(
+                "edge.http_port_of_origins", \.edge.originHTTPPort, .integer(1...65_535),
+                "Where the nodes in `cluster.origins` serve HLS, DASH and recordings."),
+            .init(
+                "edge.cache_bytes", \.edge.cacheBytes, .size((1 << 20)...(1 << 40)),
+                "Memory for files of HLS, DASH and recordings that come from other nodes."),
+            .init(
+                "edge.cache_object_bytes", \.edge.cacheObjectBytes, .size((64 << 10)...(1 << 30)),
+                "A file that is larger passes through without being kept."),
         ])
 
     private static let streamSection = Section(
@@ -223,7 +242,7 @@ package enum SettingSchema {
         return fields.map { $0.lifted(to: path, prefix: name) }
     }
 
-    private static let streamFields: [SettingField<StreamSettings>] = [
+    private static let basicStreamFields: [SettingField<StreamSettings>] = [
         .init(
             "latency", \.latency, .choice,
             "How often viewers are sent to: each frame at once, every 100 ms, or every 350 ms, which costs least."),
@@ -260,6 +279,9 @@ package enum SettingSchema {
             "`TCP_NODELAY` of viewers. `auto`: on for nodes that pull, off for players, so that the kernel joins small writes while older ones are on their way."
         ),
         .init(
+            "play.url_secret", \.play.urlSecret, .secret,
+            "With it, HLS, DASH and recordings are served below signed path prefixes only."),
+        .init(
             "idle_timeout", \.idleTimeout, .duration(.zero ... .hours(24)),
             "How long a stream is kept that has neither publisher nor viewers."),
         .init(
@@ -270,6 +292,8 @@ package enum SettingSchema {
             "flv.hevc", \.flv.hevc, .choice,
             "How HEVC is written into FLV and RTMP: as published, as enhanced RTMP, or as the older codec id 12."),
     ]
+
+    private static let streamFields = basicStreamFields + packagingFields
 }
 
 // MARK: - Lookup

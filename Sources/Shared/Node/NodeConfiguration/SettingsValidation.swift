@@ -1,3 +1,5 @@
+import NIOCore
+
 extension NodeSettings {
     /// What contradicts what, across keys. Each message names every key that takes part.
     ///
@@ -12,6 +14,7 @@ extension NodeSettings {
             self.checkTLS("http.tls", self.http.tls, &found)
             self.checkCluster(&found)
             self.checkVhosts(&found)
+            self.checkStreams(&found)
         }
         return found.problems
     }
@@ -110,6 +113,30 @@ extension NodeSettings {
             found.add(
                 "cluster.coordinator",
                 "an edge needs somewhere to pull streams from: set cluster.coordinator, cluster.origins, or both")
+        }
+    }
+
+    /// Every set of `stream` keys: the node's, those of vhosts, and those of their apps.
+    private func checkStreams(_ found: inout Contradictions) {
+        var sets: [(prefix: String, settings: StreamSettings)] = [("stream", self.stream)]
+        for (index, vhost) in self.vhosts.enumerated() {
+            sets.append(("vhosts[\(index)].stream", vhost.stream))
+            for (app, settings) in vhost.apps.sorted(by: { $0.key < $1.key }) {
+                sets.append(("vhosts[\(index)].apps.\(app)", settings))
+            }
+        }
+        for (prefix, settings) in sets where settings.hls.enabled {
+            let hls = settings.hls
+            if hls.dvrWindow > .zero, !hls.disk {
+                found.add(
+                    "\(prefix).hls.dvr_window", "a DVR window is kept on disk, so \(prefix).hls.disk has to be true")
+            }
+            if hls.lowLatency, hls.container == .fmp4, hls.partDuration + hls.partDuration > hls.segmentDuration {
+                found.add(
+                    "\(prefix).hls.part_duration",
+                    "\(DurationText.write(hls.partDuration)) leaves less than two parts in a segment of "
+                        + "\(prefix).hls.segment_duration (\(DurationText.write(hls.segmentDuration)))")
+            }
         }
     }
 

@@ -22,6 +22,9 @@ package struct StreamSettings: Sendable, Equatable {
     package var idleTimeout = TimeAmount.seconds(10)
     package var timeline = Timeline()
     package var flv = FLV()
+    package var hls = HLS()
+    package var dvr = DVR()
+    package var snapshot = Snapshot()
 
     package init() {}
 
@@ -64,6 +67,8 @@ package struct StreamSettings: Sendable, Equatable {
         package var skipsBeforeClose = 3
         package var skipWindow = TimeAmount.seconds(60)
         package var tcpNoDelay = TCPNoDelay.auto
+        /// The secret of signed URLs of files; empty asks for none.
+        package var urlSecret = Secret("")
 
         package init() {}
     }

@@ -5,6 +5,7 @@ import Logging
 import Media
 import NIOPosix
 import NodeConfiguration
+import ObjectCache
 import Placement
 import StreamHub
 import Streaming
@@ -14,6 +15,9 @@ struct NodeAPI {
     let settings: NodeSettings
     let group: MultiThreadedEventLoopGroup
     let vitals: NodeVitals
+    /// `nil` on an edge.
+    let media: OriginMedia?
+    let cache: ObjectCache?
     let logger: Logger
     /// Called when the address is bound.
     let onBound: @Sendable () -> Void
@@ -37,6 +41,8 @@ struct NodeAPI {
                 residentBytes: status.load.memoryBytes, rtmpConnections: vitals.rtmpConnections,
                 uptimeSeconds: Int(Date().timeIntervalSince(vitals.startedAt)))
         }
+        if let media = self.media { RecordingAPI(recorder: media.recorder).add(to: router) }
+        MediaStateAPI(media: self.media, cache: self.cache).add(to: router)
         return Application(
             router: router,
             configuration: .init(

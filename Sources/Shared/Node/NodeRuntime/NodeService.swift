@@ -1,3 +1,4 @@
+import AsyncHTTPClient
 import ClusterLink
 import HTTPMedia
 package import Logging
@@ -5,8 +6,10 @@ import Media
 import NIOCore
 import NIOPosix
 package import NodeConfiguration
+import ObjectCache
 import Placement
 import RTMPServer
+import SegmentStore
 import ServiceLifecycle
 import StreamHub
 import Streaming
@@ -36,7 +39,7 @@ package struct NodeService: Service {
     }
 
     private func serve(on group: MultiThreadedEventLoopGroup) async throws {
-        let parts = try NodeParts(settings: self.settings, group: group, logger: self.logger)
+        let parts = try await NodeParts(settings: self.settings, group: group, logger: self.logger)
         let bound = try await parts.listen()
         let (binds, bind) = AsyncStream.makeStream(of: Void.self)
         let services = parts.services { bind.yield() }
@@ -61,6 +64,7 @@ package struct NodeService: Service {
             await parts.shutDown(within: self.settings.shutdown.drainDeadline)
             try await tasks.waitForAll()
         }
+        await parts.close()
     }
 
     private func logReady(_ bound: NodeParts.Bound) {
@@ -87,15 +91,20 @@ private struct NodeParts {
     let rtmpTLS: TLSContextStore?
     let httpTLS: TLSContextStore?
     let vitals: NodeVitals
+    let media: OriginMedia?
+    let objects: NodeObjects
+    let cacheClient: HTTPClient?
+    let httpConnections: ConnectionLimit
 
-    init(settings: NodeSettings, group: MultiThreadedEventLoopGroup, logger: Logger) throws {
+    init(settings: NodeSettings, group: MultiThreadedEventLoopGroup, logger: Logger) async throws {
         self.settings = settings
         self.group = group
         self.logger = logger
         self.rtmpTLS = try Self.tls(settings.rtmp.tls)
         self.httpTLS = try Self.tls(settings.http.tls)
         self.hub = StreamHub { settings.streamSettings(for: $0).live }
-        self.link = try Self.link(settings, logger: logger)
+        let instance = NodeVitals.newInstance()
+        self.link = try Self.link(settings, instance: instance, logger: logger)
         self.claims = StreamClaims(link: self.link, logger: logger)
         self.hub.observer = self.claims
         let routes = RouteSource(
@@ -116,7 +125,36 @@ private struct NodeParts {
                 playerNoDelay: { settings.streamSettings(for: $0).play.tcpNoDelay.option }),
             gate: self.gate, hub: self.hub, logger: logger)
         self.vitals = NodeVitals(hub: self.hub, claims: self.claims, rtmp: self.rtmp)
-        self.link?.attach(Self.handlers(claims: self.claims, relay: self.relay, vitals: self.vitals, logger: logger))
+        self.media =
+            settings.role == .origin
+            ? await OriginMedia.start(
+                settings: settings, instance: instance, hub: self.hub, link: self.link, logger: logger) : nil
+        if let media = self.media { self.claims.attach(media) }
+        let cache = isClustered ? Self.cache(settings, routes: routes, link: self.link, group, logger) : nil
+        self.cacheClient = cache?.client
+        self.objects = NodeObjects(media: self.media, cache: cache?.cache, claims: self.claims)
+        self.httpConnections = ConnectionLimit(maximum: settings.http.maximumConnections)
+        self.link?.attach(
+            Self.handlers(
+                claims: self.claims, relay: self.relay, cache: cache?.cache, vitals: self.vitals, logger: logger))
+    }
+
+    private static func cache(
+        _ settings: NodeSettings, routes: RouteSource, link: ClusterLink?, _ group: MultiThreadedEventLoopGroup,
+        _ logger: Logger
+    ) -> (cache: ObjectCache, client: HTTPClient) {
+        let objects = ObjectRoutes(routes: routes, link: link, httpPort: settings.edge.originHTTPPort)
+        let resolver = ObjectCacheResolver(
+            upstreams: { await objects.upstreams(of: $0, $1) }, groupMembers: { objects.members(of: $0) },
+            multivariant: { GroupPlaylist.playlist(of: $1.map { ($0.key.name, $0.info) }) })
+        let configuration = ObjectCacheConfiguration(
+            node: settings.node.id, secret: settings.cluster.secret.isEmpty ? nil : settings.cluster.secret.value,
+            maximumBytes: settings.edge.cacheBytes,
+            maximumObjectBytes: min(settings.edge.cacheObjectBytes, settings.edge.cacheBytes),
+            negativeLifetime: max(settings.edge.negativeCache, .milliseconds(100)))
+        let client = HTTPClient(
+            eventLoopGroupProvider: .shared(group), configuration: ObjectCache.clientConfiguration(configuration))
+        return (ObjectCache(configuration: configuration, http: client, resolver: resolver, logger: logger), client)
     }
 
     private static func tls(_ settings: TLSSettings) throws -> TLSContextStore? {
@@ -124,10 +162,10 @@ private struct NodeParts {
         return try TLSContextStore(TLSFiles(certificate: settings.certificate, key: settings.key))
     }
 
-    private static func link(_ settings: NodeSettings, logger: Logger) throws -> ClusterLink? {
+    private static func link(_ settings: NodeSettings, instance: String, logger: Logger) throws -> ClusterLink? {
         guard !settings.cluster.coordinator.isEmpty else { return nil }
         let node = NodeDescription(
-            id: try NodeID(settings.node.id), instance: NodeVitals.newInstance(),
+            id: try NodeID(settings.node.id), instance: instance,
             role: settings.role == .edge ? .edge : .origin, region: settings.node.region,
             host: settings.node.advertise, rtmpPort: settings.rtmp.listen.first?.port ?? 0,
             httpPort: settings.http.listen.first?.port ?? 0, apiPort: settings.api.listen.port,
@@ -162,11 +200,14 @@ private struct NodeParts {
     }
 
     private static func handlers(
-        claims: StreamClaims, relay: RelayService?, vitals: NodeVitals, logger: Logger
+        claims: StreamClaims, relay: RelayService?, cache: ObjectCache?, vitals: NodeVitals, logger: Logger
     ) -> ClusterLinkHandlers {
         ClusterLinkHandlers(
             status: { await vitals.status() },
-            onChange: { relay?.placementChanged($0) },
+            onChange: { change in
+                relay?.placementChanged(change)
+                cache?.streamMoved(change.key)
+            },
             onSuperseded: { key, epoch in claims.superseded(key, by: epoch) },
             onDrain: { isDraining in
                 vitals.setDraining(isDraining)
@@ -219,10 +260,11 @@ private struct NodeParts {
                 ListeningService("http.tls.listen", address, self.media(address, tls: self.httpTLS, onBound)))
         }
         let api = NodeAPI(
-            settings: self.settings, group: self.group, vitals: self.vitals, logger: self.logger,
-            onBound: onBound)
+            settings: self.settings, group: self.group, vitals: self.vitals, media: self.media,
+            cache: self.objects.cache, logger: self.logger, onBound: onBound)
         services.append(ListeningService("api.listen", self.settings.api.listen, api.application()))
         if let link = self.link { services.append(link) }
+        if let media = self.media { services.append(media) }
         return services
     }
 
@@ -230,11 +272,18 @@ private struct NodeParts {
         _ address: ListenAddress, tls: TLSContextStore?, _ onBound: @escaping @Sendable () -> Void
     ) -> any Service {
         let settings = self.settings
+        let access = ObjectAccess(settings: settings)
         let configuration = MediaHTTPConfiguration(
             corsOrigins: settings.http.corsOrigins, hevcForm: { settings.streamSettings(for: $0).hevcForm },
-            playerNoDelay: { settings.streamSettings(for: $0).play.tcpNoDelay.option }, isTLS: tls != nil)
+            playerNoDelay: { settings.streamSettings(for: $0).play.tcpNoDelay.option }, isTLS: tls != nil,
+            vhost: { settings.vhost(forDomain: $0) }, authorize: { access.check($0, $1) },
+            connectionLimit: self.httpConnections)
+        let listing =
+            settings.http.playerPage
+            ? StreamListing(settings: settings, vitals: self.vitals, link: self.link) : nil
         return MediaListener(
-            address: address, configuration: configuration, gate: self.gate, hub: self.hub, tls: tls,
+            address: address, configuration: configuration, gate: self.gate, hub: self.hub, objects: self.objects,
+            listing: listing, tls: tls,
             group: self.group, logger: self.logger, onBound: onBound
         ).application()
     }
@@ -250,6 +299,13 @@ private struct NodeParts {
         while self.rtmp.connectionCount > 0, NIODeadline.now() < end {
             try? await Task.sleep(for: .milliseconds(20))
         }
+    }
+
+    /// What is on its way to the disk gets there.
+    func close() async {
+        self.objects.cache?.shutdown()
+        try? await self.cacheClient?.shutdown()
+        await self.media?.close(within: self.settings.shutdown.drainDeadline)
     }
 }
 

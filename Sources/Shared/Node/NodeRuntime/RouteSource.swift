@@ -1,5 +1,6 @@
 import ClusterLink
 import Media
+import ObjectCache
 import Placement
 import Synchronization
 
@@ -23,6 +24,12 @@ struct Upstream: Sendable, Hashable {
         self.host = host
         self.port = port
         self.epoch = 0
+    }
+}
+
+extension ObjectUpstream {
+    init(_ route: Route) {
+        self.init(node: route.node.rawValue, host: route.host, httpPort: route.httpPort, epoch: route.epoch)
     }
 }
 
@@ -56,6 +63,26 @@ struct RouteSource: Sendable {
         case .unreachable(let cached?) where cached.node.rawValue != self.node:
             return .upstreams([Upstream(cached)] + self.ordered(key), isAuthoritative: false)
         case .unreachable: return self.fallback(key)
+        }
+    }
+
+    /// Where files of `key` are: the node that publishes it. The configured nodes are asked at `httpPort`.
+    func objects(_ key: StreamKey, httpPort: Int) async -> UpstreamAnswer {
+        let others = self.ordered(key).map { ObjectUpstream(node: $0.node, host: $0.host, httpPort: httpPort) }
+        let away = "the coordinator cannot be reached"
+        guard let link = self.link else {
+            return others.isEmpty ? .unavailable("no upstream is configured") : .upstreams(others)
+        }
+        switch await link.playRoute(for: key) {
+        case .origin(let route) where route.node.rawValue == self.node: return .notFound
+        case .origin(let route):
+            return route.httpPort == 0
+                ? .unavailable("\(route.node) serves no HTTP") : .upstreams([ObjectUpstream(route)])
+        case .notFound: return .notFound
+        case .ended: return .ended
+        case .unreachable(let cached?) where cached.node.rawValue != self.node && cached.httpPort != 0:
+            return .upstreams([ObjectUpstream(cached)] + others)
+        case .unreachable: return others.isEmpty ? .unavailable(away) : .upstreams(others)
         }
     }
 

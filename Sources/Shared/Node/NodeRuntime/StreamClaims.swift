@@ -24,6 +24,7 @@ final class StreamClaims: StreamObserver {
     private let claims = Mutex<[StreamKey: Claim]>([:])
     private let lastEpoch = Mutex<UInt64>(0)
     private let relay = Mutex<RelayService?>(nil)
+    private let media = Mutex<OriginMedia?>(nil)
 
     init(link: ClusterLink?, logger: Logger) {
         self.link = link
@@ -32,6 +33,17 @@ final class StreamClaims: StreamObserver {
 
     /// Is told when a stream has no viewers left.
     func attach(_ relay: RelayService) { self.relay.withLock { $0 = relay } }
+
+    /// Is told which streams are published here.
+    func attach(_ media: OriginMedia) { self.media.withLock { $0 = media } }
+
+    private func position(of key: StreamKey) -> MediaPosition? { self.media.withLock { $0 }?.position(of: key) }
+
+    /// Whether the cluster says that another node has the stream.
+    func isElsewhere(_ key: StreamKey) -> Bool {
+        guard let link = self.link, let route = link.cachedRoute(for: key) else { return false }
+        return route.node != link.configuration.node.id
+    }
 
     /// The stream, if it is published here or waits for its publisher's return.
     func grant(_ key: StreamKey) -> PlayGrant? {
@@ -47,7 +59,10 @@ final class StreamClaims: StreamObserver {
         if let own = self.claims.withLock({ $0[key]?.epoch }) { return own }
         guard let link = self.link else { return self.nextLocalEpoch() }
         switch await link.claim(key, token: token, policy: policy, patience: .seconds(2)) {
-        case .granted(let epoch, _), .provisional(let epoch): return epoch
+        case .granted(let epoch, let position):
+            if let position { self.media.withLock { $0 }?.seed(position, for: key) }
+            return epoch
+        case .provisional(let epoch): return epoch
         case .conflict(let conflict): throw SessionRefusal(.busy, conflict.description)
         case .refused(let reason): throw SessionRefusal(.unavailable, reason)
         }
@@ -72,6 +87,7 @@ final class StreamClaims: StreamObserver {
         self.claims.withLock {
             $0[stream.key] = Claim(epoch: epoch, stream: stream, state: .live)
         }
+        self.media.withLock { $0 }?.published(stream)
         self.report(stream.key, epoch: epoch, .live)
     }
 
@@ -102,12 +118,16 @@ final class StreamClaims: StreamObserver {
             return true
         }
         guard isOurs, let link = self.link else { return }
-        self.run(on: stream.home) { await link.release(stream.key, epoch: epoch, reason: .graceOver) }
+        let position = self.position(of: stream.key)
+        self.run(on: stream.home) {
+            await link.release(stream.key, epoch: epoch, reason: .graceOver, position: position)
+        }
     }
 
     private func report(_ key: StreamKey, epoch: UInt64, _ state: PlacementState) {
         guard let link = self.link, let home = self.claims.withLock({ $0[key]?.stream.home }) else { return }
-        self.run(on: home) { await link.report(key, epoch: epoch, state: state) }
+        let position = self.position(of: key)
+        self.run(on: home) { await link.report(key, epoch: epoch, state: state, position: position) }
     }
 
     /// Starts a short call of the link, which has its own deadline, from a callback that cannot wait.
@@ -127,7 +147,9 @@ final class StreamClaims: StreamObserver {
         guard let stream else { return }
         self.logger.warning("stream superseded", metadata: ["stream": "\(key)", "epoch": "\(epoch)"])
         let relay = self.relay.withLock { $0 }
+        let media = self.media.withLock { $0 }
         stream.home.execute {
+            media?.withdrawn(stream)
             stream.revoke(.superseded(epoch: epoch))
             guard let relay, stream.viewerCount > 0 else {
                 return stream.endNow(.kicked(reason: "the stream moved to another node"))
@@ -145,10 +167,12 @@ final class StreamClaims: StreamObserver {
         let silence = Dictionary(
             snapshots.compactMap { snapshot in snapshot.silentFor.map { (snapshot.key, $0.nanoseconds / 1_000_000) } },
             uniquingKeysWith: max)
+        let media = self.media.withLock { $0 }
         return self.claims.withLock { claims in
             claims.map {
                 StreamReport(
-                    key: $0.key, epoch: $0.value.epoch, state: $0.value.state, silentMillis: silence[$0.key] ?? 0)
+                    key: $0.key, epoch: $0.value.epoch, state: $0.value.state, silentMillis: silence[$0.key] ?? 0,
+                    position: media?.position(of: $0.key))
             }
         }
     }

@@ -148,7 +148,7 @@ package final class ClusterLink: Sendable, Service {
         }
     }
 
-    private func connectedClient() async -> CoordinatorClient? {
+    func connectedClient() async -> CoordinatorClient? {
         await self.firstContact()
         return self.mutex.withLock { $0.isConnected ? $0.client : nil }
     }
@@ -320,6 +320,13 @@ extension ClusterLink {
         self.mutex.withLock { state in
             guard let entry = state.cache[key], entry.change.state != .ended else { return nil }
             return entry.change.route
+        }
+    }
+
+    /// The streams that somebody publishes, as far as this node was told.
+    package var liveStreams: [StreamKey] {
+        self.mutex.withLock { state in
+            state.cache.entries.values.filter { $0.change.state == .live && $0.change.route != nil }.map(\.change.key)
         }
     }
 

@@ -50,6 +50,12 @@ struct CoordinatorClient: Sendable {
         return try await self.call(url, method: .POST, body: data, as: type)
     }
 
+    func put(_ url: String, _ body: some Encodable) async throws(CoordinatorCallError) {
+        let data: Data
+        do { data = try JSONEncoder().encode(body) } catch { throw .malformed("\(error)") }
+        _ = try await self.call(url, method: .PUT, body: data, as: EmptyAnswer.self)
+    }
+
     func delete(_ url: String) async throws(CoordinatorCallError) {
         _ = try await self.call(url, method: .DELETE, body: nil, as: EmptyAnswer.self)
     }

@@ -95,6 +95,20 @@ package final class CoordinatorStore: Sendable {
         }
     }
 
+    // MARK: For the tables' extensions
+
+    func reading<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(CoordinatorStoreError) -> Value {
+        do { return try await self.pool.read(body) } catch { throw Self.unavailable(error) }
+    }
+
+    func writing<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(CoordinatorStoreError) -> Value {
+        do { return try await self.pool.write(body) } catch { throw Self.unavailable(error) }
+    }
+
     /// Writes what is in the log back into the file and closes it. Later calls fail with `unavailable`.
     package func close() {
         // A reader that still runs keeps the file open; it is closed when the pool is freed.

@@ -59,6 +59,7 @@ enum StoreSchema {
                     ALTER TABLE placements ADD COLUMN media_end_ms INTEGER;
                     """)
         }
+        RecordingTable.register(in: &migrator)
         return migrator
     }
 

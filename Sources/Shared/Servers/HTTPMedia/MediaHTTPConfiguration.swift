@@ -1,8 +1,17 @@
 package import FLV
 package import Media
+package import MediaObjects
+package import NIOCore
+package import NIOPosix
 
-/// What the HTTP delivery of live media needs to know.
+/// What the HTTP delivery of media needs to know.
 package struct MediaHTTPConfiguration: Sendable {
+    /// Decides whether a request for an object is answered: `nil` lets it pass, else this is the answer.
+    ///
+    /// Called on the connection's loop; must not block it.
+    package typealias Authorization =
+        @Sendable (_ request: MediaObjectRequest, _ access: MediaObjectAccess) -> MediaObjectAnswer?
+
     /// Origins whose pages may read the streams; `*` means all.
     package var corsOrigins: [String]
     /// How HEVC is signalled to the players of a stream.
@@ -10,22 +19,53 @@ package struct MediaHTTPConfiguration: Sendable {
     /// `TCP_NODELAY` of viewers; `nil` lets the kernel join small writes while older ones are on their way.
     package var playerNoDelay: @Sendable (StreamKey) -> Bool?
     package var isTLS: Bool
+    /// The vhost that a domain belongs to: that of the query if it names one, else that of the `Host`.
+    package var vhost: @Sendable (_ domain: String) -> String
+    /// `nil` lets everybody have everything.
+    package var authorize: Authorization?
+    /// How often nodes may pass a request on to each other before it is taken for a loop.
+    package var maximumHops: Int
+    /// A connection without a request is closed after this time, and one that takes no byte of an answer within it.
+    package var idleTimeout: TimeAmount
+    /// An answer that is waited for longer than this is 503. Sources have shorter deadlines; this one guards them.
+    package var maximumWait: TimeAmount
+    /// Requests that one HTTP/2 connection may have at the same time, waiting ones included.
+    package var maximumConcurrentStreams: Int
+    /// Counts the connections of all listeners that share it, and refuses those beyond its bound; `nil` for no bound.
+    package var connectionLimit: ConnectionLimit?
+    /// Opens and reads files. Its threads may block on the disk.
+    package var filePool: NIOThreadPool
 
     package init(
         corsOrigins: [String] = ["*"],
         hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished },
         playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil },
-        isTLS: Bool = false
+        isTLS: Bool = false,
+        vhost: @escaping @Sendable (_ domain: String) -> String = { _ in StreamKey.defaultVhost },
+        authorize: Authorization? = nil, maximumHops: Int = 4, idleTimeout: TimeAmount = .seconds(60),
+        maximumWait: TimeAmount = .seconds(60), maximumConcurrentStreams: Int = 100,
+        connectionLimit: ConnectionLimit? = nil, filePool: NIOThreadPool = .singleton
     ) {
         self.corsOrigins = corsOrigins
         self.hevcForm = hevcForm
         self.playerNoDelay = playerNoDelay
         self.isTLS = isTLS
+        self.vhost = vhost
+        self.authorize = authorize
+        self.maximumHops = maximumHops
+        self.idleTimeout = idleTimeout
+        self.maximumWait = maximumWait
+        self.maximumConcurrentStreams = maximumConcurrentStreams
+        self.connectionLimit = connectionLimit
+        self.filePool = filePool
     }
 
     /// The value of `Access-Control-Allow-Origin` for a request from `origin`; `nil` if it may not read.
     func allowedOrigin(_ origin: String) -> String? {
-        if self.corsOrigins.contains("*") { return "*" }
+        if self.allowsAllOrigins { return "*" }
         return self.corsOrigins.contains(origin) ? origin : nil
     }
+
+    /// Answers are the same whichever page asks, so caches can give one to all.
+    var allowsAllOrigins: Bool { self.corsOrigins.contains("*") }
 }

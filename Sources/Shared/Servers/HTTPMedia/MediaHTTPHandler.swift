@@ -1,96 +1,143 @@
-import Crypto
-import FLV
-import FoundationEssentials
-import HTTPTypes
+import DequeModule
 import Logging
+import MediaObjects
 import NIOCore
 import NIOHTTP1
-import NIOHTTPTypes
-import NIOWebSocket
 import StreamHub
-import Streaming
 
-/// Serves endless streams on an HTTP/1.1 connection that is otherwise Hummingbird's.
+/// Answers requests for media on a connection, or on a stream of HTTP/2, that is otherwise the application's.
 ///
-/// Sits behind the HTTP codec. A request for a stream is not passed on: after the gate has agreed, the connection
-/// belongs to the fan-out, which writes below the codec; the rest of the pipeline sees no more requests until the
-/// connection closes. Requests for anything else pass through untouched.
+/// Sits behind the HTTP codec. Files of streams are answered here, on the event loop. An endless stream is not passed on
+/// either: after the gate has agreed, the connection belongs to the fan-out, which writes below the codec. Requests for
+/// anything else pass through. Requests are begun one at a time, in order; what a client sends ahead waits here, and no
+/// more of it is read than came at once.
 final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPRequestPart
-    typealias InboundOut = HTTPRequestPart
-    typealias OutboundIn = HTTPResponsePart
-    typealias OutboundOut = HTTPResponsePart
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    /// What the handlers of a listener share.
+    struct Services: Sendable {
+        var configuration: MediaHTTPConfiguration
+        var gate: any SessionGate
+        var hub: StreamHub
+        var objects: (any MediaObjectSource)?
+    }
 
     private enum Activity {
-        /// Requests pass. `outstanding` of them were not answered.
-        case passing(outstanding: Int)
-        /// The gate was asked, or the end of a refused request is awaited.
+        /// No request is being answered.
+        case idle
+        /// The application has a request.
+        case application(isAnswered: Bool)
+        case object(ObjectExchange)
+        /// The gate was asked.
         case deciding
-        case streaming(Viewer, PlayGrant)
+        case streaming(StreamDelivery)
         case closing
     }
 
-    private let configuration: MediaHTTPConfiguration
-    private let gate: any SessionGate
-    private let hub: StreamHub
+    /// Where the rest of the request goes that is being read.
+    private enum Destination {
+        case application, nobody
+    }
+
+    /// No more is read while so many parts wait.
+    private static let maximumWaitingParts = 16
+
+    private let services: Services
+    /// Called before the first request of the application: there is nothing behind this handler until then.
+    private let attachApplication: (() throws -> Void)?
     private var logger: Logger
-    private var activity = Activity.passing(outstanding: 0)
-    private var swallowsRequest = false
-    private var request: MediaHTTPRequest?
-    private var context: ChannelHandlerContext?
+    private var activity = Activity.idle
+    private var destination = Destination.nobody
+    private var isReadingRequest = false
+    private var waiting: Deque<HTTPServerRequestPart> = []
+    private var holdsRead = false
+    private var isInRead = false
+    private var needsFlush = false
+    private var isProcessing = false
+    /// The connection closes when the request that is being answered is.
+    private var isQuiescing = false
+    /// The client sends nothing more: the connection closes when all that it sent is answered.
+    private var hasInputEnded = false
+    private var wire: ResponseWire?
+    private var peer = ""
 
-    init(configuration: MediaHTTPConfiguration, gate: any SessionGate, hub: StreamHub, logger: Logger) {
-        self.configuration = configuration
-        self.gate = gate
-        self.hub = hub
+    private var timer: Scheduled<Void>?
+    private var lastActivity = NIODeadline.now()
+    /// What had not left at the last look, to tell a client that reads slowly from one that does not.
+    private var lastBacklog: (bytes: Int, progress: Int)?
+
+    init(services: Services, logger: Logger, attachApplication: (() throws -> Void)? = nil) {
+        self.services = services
         self.logger = logger
+        self.attachApplication = attachApplication
     }
 
-    func handlerAdded(context: ChannelHandlerContext) {
-        self.context = context
-        self.logger[metadataKey: "peer"] = "\(context.channel.remoteAddress?.peerDescription ?? "unknown")"
-    }
-
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    private var configuration: MediaHTTPConfiguration { self.services.configuration }
 
     // MARK: Channel
 
+    func handlerAdded(context: ChannelHandlerContext) {
+        let bytes = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
+        self.wire = ResponseWire(
+            context: context, bytes: bytes, isTLS: self.configuration.isTLS, configuration: self.configuration)
+        let address = context.channel.remoteAddress ?? context.channel.parent?.remoteAddress
+        self.peer = address?.peerDescription ?? "unknown"
+        self.logger[metadataKey: "peer"] = "\(self.peer)"
+        // The streams of a connection share the timer of their registry.
+        if bytes != nil { self.armTimer(in: self.configuration.idleTimeout) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.timer?.cancel()
+        self.timer = nil
+        self.wire = nil
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.isInRead = true
         let part = self.unwrapInboundIn(data)
-        switch (self.activity, part) {
-        case (.passing(let outstanding), .head(let head)):
-            if let request = MediaHTTPRequest(head) {
-                // An answer of ours must not overtake one that is still being made.
-                guard outstanding == 0 else { return context.close(promise: nil) }
-                self.swallowsRequest = true
-                self.begin(request, context)
-            } else {
-                self.activity = .passing(outstanding: outstanding + 1)
-                context.fireChannelRead(data)
-            }
-        case (.passing, _):
-            if self.swallowsRequest {
-                if case .end = part { self.swallowsRequest = false }
-            } else {
-                context.fireChannelRead(data)
-            }
-        case (.deciding, .head), (.streaming, .head):
-            // A second request before the answer to the first, which never ends.
-            context.close(promise: nil)
-        case (.deciding, _), (.streaming, _), (.closing, _):
-            if case .end = part { self.swallowsRequest = false }
+        if self.waiting.isEmpty, self.takes(part) {
+            self.process(part)
+        } else if case .closing = self.activity {
+            return
+        } else {
+            self.waiting.append(part)
         }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        self.isInRead = false
+        self.flushIfNeeded()
+        context.fireChannelReadComplete()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if self.waiting.count >= Self.maximumWaitingParts {
+            self.holdsRead = true
+        } else {
+            context.read()
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { self.processWaiting() }
+        context.fireChannelWritabilityChanged()
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        if case .passing(let outstanding) = self.activity, case .end = self.unwrapOutboundIn(data) {
-            self.activity = .passing(outstanding: max(0, outstanding - 1))
+        guard case .application = self.activity, case .end = self.unwrapOutboundIn(data) else {
+            return context.write(data, promise: promise)
         }
+        self.activity = .application(isAnswered: true)
         context.write(data, promise: promise)
+        self.applicationWentOn()
     }
 
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
-        // The pipeline behind, which would close an idle connection, has no say in one that is the fan-out's.
+        // The application has no say in a connection that is the fan-out's.
         if case .streaming = self.activity {
             promise?.succeed()
         } else {
@@ -99,49 +146,300 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        self.leave()
+        switch self.activity {
+        case .object(let exchange): exchange.cancel()
+        case .streaming(let delivery): delivery.leave()
+        default: break
+        }
         self.activity = .closing
+        self.waiting.removeAll()
+        self.timer?.cancel()
         context.fireChannelInactive()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A socket that failed, or a WebSocket frame that is none: the pipeline behind could not close a stream.
-        if case .streaming = self.activity {
-            context.close(promise: nil)
-        } else {
+        switch self.activity {
+        case .idle where self.waiting.isEmpty, .application:
             context.fireErrorCaught(error)
+        default:
+            // A socket that failed, or bytes that are no request: nobody behind could answer before us.
+            context.close(promise: nil)
         }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        switch (self.activity, event) {
-        case (.streaming, is ChannelShouldQuiesceEvent):
-            self.viewerEnded(.kicked(reason: "the node is shutting down"))
-        case (.streaming, ChannelEvent.inputClosed), (.deciding, ChannelEvent.inputClosed):
-            context.close(promise: nil)
-        default:
-            context.fireUserInboundEventTriggered(event)
+        switch event {
+        case is ChannelShouldQuiesceEvent: self.quiesce(context)
+        case ChannelEvent.inputClosed: self.inputClosed(context)
+        default: context.fireUserInboundEventTriggered(event)
         }
     }
 
-    // MARK: Requests
+    private func quiesce(_ context: ChannelHandlerContext) {
+        switch self.activity {
+        case .streaming(let delivery): delivery.end(.kicked(reason: "the node is shutting down"))
+        case .object(let exchange):
+            self.isQuiescing = true
+            exchange.refuse("the node is shutting down")
+        case .application: self.isQuiescing = true
+        case .idle where self.isHTTP2: break
+        case .idle: self.closeWhenWritten()
+        case .deciding: context.close(promise: nil)
+        case .closing: break
+        }
+    }
 
-    private func begin(_ request: MediaHTTPRequest, _ context: ChannelHandlerContext) {
-        self.request = request
+    private func inputClosed(_ context: ChannelHandlerContext) {
+        guard !self.isHTTP2 else { return context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+        self.hasInputEnded = true
+        switch self.activity {
+        case .streaming, .deciding: context.close(promise: nil)
+        case .application where self.waiting.isEmpty: context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+        case .idle: self.processWaiting()
+        case .application, .object, .closing: break
+        }
+    }
+
+    private var isHTTP2: Bool { self.wire?.bytes == nil }
+
+    // MARK: Requests, one after the other
+
+    /// Whether a part can be processed now. Parts of a request that has begun always can.
+    private func takes(_ part: HTTPServerRequestPart) -> Bool {
+        guard case .head = part else { return true }
+        switch self.activity {
+        case .idle: return self.wire?.context.channel.isWritable ?? false
+        case .deciding, .streaming:
+            // A second request before the answer to the first, which never ends.
+            self.wire?.context.close(promise: nil)
+            return false
+        case .application, .object, .closing: return false
+        }
+    }
+
+    private func process(_ part: HTTPServerRequestPart) {
+        if case .head(let head) = part {
+            self.isReadingRequest = true
+            return self.begin(head)
+        }
+        if case .application = self.destination {
+            self.lastActivity = .now()
+            self.wire?.context.fireChannelRead(self.wrapInboundOut(part))
+        }
+        guard case .end = part else { return }
+        self.isReadingRequest = false
+        self.applicationWentOn()
+    }
+
+    private func processWaiting() {
+        guard !self.isProcessing else { return }
+        self.isProcessing = true
+        defer { self.isProcessing = false }
+        var hasPassed = false
+        while let part = self.waiting.first, self.takes(part) {
+            self.waiting.removeFirst()
+            self.process(part)
+            if case .application = self.destination { hasPassed = true }
+        }
+        // The application takes what it got when a read is complete.
+        if hasPassed, !self.isInRead { self.wire?.context.fireChannelReadComplete() }
+        if self.waiting.isEmpty, self.hasInputEnded, case .idle = self.activity { self.closeWhenWritten() }
+        if self.holdsRead, self.waiting.count < Self.maximumWaitingParts {
+            self.holdsRead = false
+            self.wire?.context.read()
+        }
+    }
+
+    private func begin(_ head: HTTPRequestHead) {
+        let fields = RequestFields(head)
+        let target = RequestTarget(head.uri)
+        self.destination = .nobody
+        if self.services.objects != nil, let request = ObjectHTTPRequest(target, host: fields.host) {
+            self.begin(request, fields)
+        } else if let request = MediaHTTPRequest(target, fields) {
+            self.begin(request, fields)
+        } else {
+            self.pass(head)
+        }
+    }
+
+    private func pass(_ head: HTTPRequestHead) {
+        guard let context = self.wire?.context else { return }
+        do {
+            try self.attachApplication?()
+        } catch {
+            return context.close(promise: nil)
+        }
+        self.destination = .application
+        self.lastActivity = .now()
+        self.activity = .application(isAnswered: false)
+        context.fireChannelRead(self.wrapInboundOut(.head(head)))
+    }
+
+    /// The application's request is over when it was read and answered.
+    private func applicationWentOn() {
+        guard case .application(isAnswered: true) = self.activity, !self.isReadingRequest else { return }
+        self.destination = .nobody
+        self.answered(isLast: self.isQuiescing)
+    }
+
+    /// An answer is complete, or as complete as it can be.
+    private func answered(isLast: Bool) {
+        self.lastActivity = .now()
+        if isLast, self.wire?.bytes != nil { return self.closeWhenWritten() }
+        self.activity = self.isHTTP2 ? .closing : .idle
+        self.flushSoon()
+        self.processWaiting()
+    }
+
+    private func flushSoon() {
+        self.needsFlush = true
+        if !self.isInRead { self.flushIfNeeded() }
+    }
+
+    private func flushIfNeeded() {
+        guard self.needsFlush else { return }
+        self.needsFlush = false
+        self.wire?.flush()
+    }
+
+    private func closeWhenWritten() {
+        self.activity = .closing
+        self.needsFlush = false
+        self.wire?.closeWhenWritten()
+    }
+
+    // MARK: Time
+
+    private func armTimer(in delay: TimeAmount) {
+        guard let loop = self.wire?.context.eventLoop else { return }
+        self.timer = loop.assumeIsolated().scheduleTask(in: delay) {
+            self.timer = nil
+            if let delay = self.checkProgress(now: .now()) { self.armTimer(in: delay) }
+        }
+    }
+
+    /// Gives up what went on for too long: a wait, a client that takes nothing, a connection without requests.
+    ///
+    /// Returns when to look again; `nil` if there is no need to.
+    func checkProgress(now: NIODeadline) -> TimeAmount? {
+        guard let wire = self.wire else { return nil }
+        let timeout = self.configuration.idleTimeout
+        switch self.activity {
+        case .streaming: return nil
+        case .application where self.isReadingRequest: break
+        case .application, .deciding: return timeout
+        case .object(let exchange) where exchange.isWaiting:
+            let left = exchange.startedAt + self.configuration.maximumWait - now
+            if left > .zero { return min(left, timeout) }
+            exchange.refuse("the answer took too long")
+            return timeout
+        case .object, .idle, .closing: break
+        }
+        let backlog = self.backlog(wire)
+        if backlog == (0, 0) {
+            let left = self.lastActivity + timeout - now
+            if left > .zero { return left }
+        } else if self.lastBacklog.map({ $0 != backlog }) ?? true {
+            self.lastBacklog = backlog
+            return timeout
+        }
+        wire.context.close(promise: nil)
+        return nil
+    }
+
+    /// What has not left: bytes that the socket has not taken, and how often it took a piece of the body.
+    private func backlog(_ wire: ResponseWire) -> (bytes: Int, progress: Int) {
+        var progress = 0
+        if case .object(let exchange) = self.activity { progress = exchange.progress + 1 }
+        // Streams of HTTP/2 do not know their backlog. One that is answered closes when all has left.
+        guard wire.bytes != nil else { return (0, progress) }
+        let bytes = try? wire.context.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        return (bytes ?? 0, progress)
+    }
+}
+
+// MARK: - Objects
+
+extension MediaHTTPHandler {
+    private func begin(_ request: ObjectHTTPRequest, _ fields: RequestFields) {
+        switch fields.method {
+        case .GET, .HEAD: break
+        case .OPTIONS: return self.send(.methods(isAllowed: true), fields)
+        default: return self.send(.methods(isAllowed: false), fields)
+        }
+        guard let wire = self.wire, let objects = self.services.objects else { return }
+        let object: MediaObjectRequest
+        do throws(ObjectRequestError) {
+            object = try self.object(request, fields)
+        } catch {
+            return self.send(ObjectResponse(error.status, error.detail), fields)
+        }
+        if let authorize = self.configuration.authorize, let refusal = authorize(object, self.access(request, fields)) {
+            return self.send(ObjectResponse(refusal, to: fields), fields)
+        }
+        switch objects.reply(to: object, on: wire.context.eventLoop) {
+        case .now(let answer): self.send(ObjectResponse(answer, to: fields), fields)
+        case .later(let answer): self.exchange(fields) { $0.wait(for: answer) }
+        }
+    }
+
+    private func object(
+        _ request: ObjectHTTPRequest, _ fields: RequestFields
+    ) throws(ObjectRequestError) -> MediaObjectRequest {
+        var hops = 0
+        if fields.node != nil || fields.hops != nil {
+            let text = fields.hops ?? "1"
+            guard (1...3).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+                let count = Int(text)
+            else { throw .hops }
+            guard count <= self.configuration.maximumHops else { throw .loop(hops: count) }
+            hops = count
+        }
+        return try request.request(vhost: self.configuration.vhost(request.vhost ?? request.host), hops: hops)
+    }
+
+    private func access(_ request: ObjectHTTPRequest, _ fields: RequestFields) -> MediaObjectAccess {
+        MediaObjectAccess(
+            host: request.host, address: self.peer, isSecure: self.configuration.isTLS, query: String(request.query),
+            authorization: fields.authorization, node: fields.node, signedPath: request.signedPath)
+    }
+
+    /// Sends an answer: at once if that can be, else as an exchange.
+    private func send(_ response: ObjectResponse, _ fields: RequestFields) {
+        guard let wire = self.wire else { return }
+        if wire.writeWhole(response, to: fields) {
+            self.answered(isLast: fields.isLast)
+        } else {
+            self.exchange(fields) { $0.send(response) }
+        }
+    }
+
+    private func exchange(_ fields: RequestFields, _ begin: (ObjectExchange) -> Void) {
+        guard let wire = self.wire else { return }
+        let exchange = ObjectExchange(fields: fields, wire: wire, now: .now()) { end in
+            guard case .object = self.activity else { return }
+            switch end {
+            case .complete: self.answered(isLast: fields.isLast || self.isQuiescing)
+            case .broken: wire.context.close(promise: nil)
+            }
+        }
+        self.activity = .object(exchange)
+        begin(exchange)
+    }
+}
+
+// MARK: - Streams
+
+extension MediaHTTPHandler {
+    private func begin(_ request: MediaHTTPRequest, _ fields: RequestFields) {
         switch request.method {
-        case .get where request.webSocketKey != nil && !self.mayRead(request):
+        case .GET where request.webSocketKey != nil && !self.mayRead(request):
             // Browsers leave it to the server to keep strange pages from opening WebSockets (RFC 6455 §10.2).
-            self.answer(request, .forbidden, [:])
-        case .get, .head: self.ask(request, context)
-        case .options:
-            self.answer(
-                request, .noContent,
-                [
-                    .accessControlAllowMethods: "GET, HEAD, OPTIONS", .allow: "GET, HEAD, OPTIONS",
-                    .accessControlAllowHeaders: "Authorization, Range", .accessControlMaxAge: "600",
-                ])
-        default:
-            self.answer(request, .methodNotAllowed, [.allow: "GET, HEAD, OPTIONS"])
+            self.send(ObjectResponse(.forbidden, "pages of this origin may not read"), fields)
+        case .GET, .HEAD: self.ask(request, fields)
+        case .OPTIONS: self.send(.methods(isAllowed: true), fields)
+        default: self.send(.methods(isAllowed: false), fields)
         }
     }
 
@@ -149,209 +447,53 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         request.origin.map { self.configuration.allowedOrigin($0) != nil } ?? true
     }
 
-    private func ask(_ request: MediaHTTPRequest, _ context: ChannelHandlerContext) {
+    private func ask(_ request: MediaHTTPRequest, _ fields: RequestFields) {
+        guard let loop = self.wire?.context.eventLoop else { return }
         self.activity = .deciding
         let transport = "\(request.webSocketKey == nil ? "http" : "ws")\(self.configuration.isTLS ? "s" : "")-flv"
         let peer = PeerIdentity(
-            transport: transport, address: context.channel.remoteAddress?.peerDescription ?? "unknown",
-            vhost: request.vhost, host: request.host, app: request.app, name: request.name, query: request.query,
-            token: request.token)
-        let gate = self.gate
-        let loop = context.eventLoop
+            transport: transport, address: self.peer, vhost: request.vhost, host: request.host, app: request.app,
+            name: request.name, query: request.query, token: request.token)
+        let gate = self.services.gate
         // The gate is asynchronous; a connection that closed meanwhile is no longer `deciding`.
         loop.makeFutureWithTask {
             await gate.play(peer, relay: nil, on: loop)
         }.assumeIsolated().whenSuccess { result in
-            guard case .deciding = self.activity, self.context != nil else { return }
-            self.decided(result, request, peer)
+            guard case .deciding = self.activity, self.wire != nil else { return }
+            self.decided(result, request, fields, transport)
         }
     }
 
     private func decided(
-        _ result: Result<PlayGrant, SessionRefusal>, _ request: MediaHTTPRequest, _ peer: PeerIdentity
+        _ result: Result<PlayGrant, SessionRefusal>, _ request: MediaHTTPRequest, _ fields: RequestFields,
+        _ transport: String
     ) {
         switch result {
         case .failure(let refusal):
             self.logger.info(
                 "play refused",
-                metadata: [
-                    "peer": "\(peer.address)", "stream": "\(peer.app)/\(peer.name)", "reason": "\(refusal.text)",
-                ])
-            self.answer(request, refusal.status, [.contentType: "application/problem+json"], body: refusal.problem)
-        case .success where request.method == .head:
-            self.answer(request, .ok, [.contentType: "video/x-flv", .cacheControl: "no-store"])
+                metadata: ["stream": "\(request.app)/\(request.name)", "reason": "\(refusal.text)"])
+            self.send(ObjectResponse(refusal.status, refusal.text), fields)
+        case .success where request.method == .HEAD:
+            let stream = MediaObject(
+                body: .stream(length: nil) { nil }, contentType: "video/x-flv", etag: nil, lifetime: .uncacheable)
+            self.send(ObjectResponse(.object(stream), to: fields), fields)
         case .success(let grant):
-            self.stream(grant, request, peer)
+            self.stream(grant, request, transport)
         }
     }
 
-    /// Answers without a stream; the connection goes on.
-    private func answer(
-        _ request: MediaHTTPRequest, _ status: HTTPResponse.Status, _ fields: [HTTPField.Name: String],
-        body: String = ""
-    ) {
-        guard let context = self.context else { return }
-        var head = HTTPResponse(status: status)
-        for (name, value) in fields { head.headerFields[name] = value }
-        let isHead = request.method == .head
-        if status != .noContent, !isHead || !body.isEmpty { head.headerFields[.contentLength] = "\(body.utf8.count)" }
-        if let origin = request.origin, let allowed = self.configuration.allowedOrigin(origin) {
-            head.headerFields[.accessControlAllowOrigin] = allowed
-            head.headerFields[.vary] = "Origin"
+    private func stream(_ grant: PlayGrant, _ request: MediaHTTPRequest, _ transport: String) {
+        guard let wire = self.wire else { return }
+        var logger = self.logger
+        logger[metadataKey: "transport"] = "\(transport)"
+        let delivery = StreamDelivery(
+            request, grant, id: self.services.hub.nextSessionID(), wire: wire, below: self, logger: logger
+        ) {
+            self.activity = .closing
         }
-        // The encoder does not know the method: after a head without a length it would end a body that is not there.
-        let lastPart: HTTPResponsePart = isHead ? .head(head) : .end(nil)
-        if !isHead {
-            context.write(self.wrapOutboundOut(.head(head)), promise: nil)
-            if !body.isEmpty { context.write(self.wrapOutboundOut(.body(ByteBuffer(string: body))), promise: nil) }
-        }
-        let isLast = request.isLast
-        context.writeAndFlush(self.wrapOutboundOut(lastPart)).assumeIsolated().whenComplete { _ in
-            if isLast { context.close(promise: nil) }
-        }
-        self.request = nil
-        self.activity = isLast ? .closing : .passing(outstanding: 0)
-    }
-
-    private func leave() {
-        guard case .streaming(let viewer, _) = self.activity else { return }
-        viewer.leave()
-        self.logger.info("play ended", metadata: ["sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
-    }
-}
-
-// MARK: - Streaming
-
-extension MediaHTTPHandler: ViewerDelegate {
-    private func stream(_ grant: PlayGrant, _ request: MediaHTTPRequest, _ peer: PeerIdentity) {
-        guard let context = self.context,
-            let below = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
-        else { return }
-        self.logger.info(
-            "play started",
-            metadata: ["peer": "\(peer.address)", "stream": "\(grant.stream.key)", "transport": "\(peer.transport)"])
-        PlayerSocket.tune(context.channel, noDelay: self.configuration.playerNoDelay(grant.stream.key) ?? false)
-        let viewer = Viewer(
-            id: self.hub.nextSessionID(), context: below, writesDirectly: !self.configuration.isTLS, delegate: self)
-        self.activity = .streaming(viewer, grant)
-        if request.webSocketKey != nil { self.readWebSocketFrames(viewer, context) }
-        viewer.send(self.responseHead(request))
-        let hevc = self.configuration.hevcForm(grant.stream.key)
-        let id = FLVRendition.id(
-            framing: request.framing, selection: request.selection, flush: grant.stream.settings.flush)
-        grant.stream.join(viewer, rendition: id) { FLVRendition(hevc: hevc) }
-            .hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
-                if case .success(true) = result { return }
-                self.viewerEnded(.streamEnded)
-            }
-    }
-
-    private func responseHead(_ request: MediaHTTPRequest) -> ByteBuffer {
-        var head: String
-        if let key = request.webSocketKey {
-            head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            head += "Sec-WebSocket-Accept: \(Self.acceptValue(of: key))\r\n"
-        } else {
-            head = "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-store\r\nConnection: close\r\n"
-            if request.framing == .httpChunk { head += "Transfer-Encoding: chunked\r\n" }
-        }
-        if let origin = request.origin, let allowed = self.configuration.allowedOrigin(origin) {
-            head += "Access-Control-Allow-Origin: \(allowed)\r\nVary: Origin\r\n"
-        }
-        head += "Server: Weir\r\n\r\n"
-        return ByteBuffer(string: head)
-    }
-
-    /// Spec: RFC 6455 §4.2.2.
-    static func acceptValue(of key: String) -> String {
-        let digest = Insecure.SHA1.hash(data: Array("\(key)258EAFA5-E914-47DA-95CA-C5AB0DC85B11".utf8))
-        return Data(digest).base64EncodedString()
-    }
-
-    /// Takes the client's bytes before the HTTP decoder sees them.
-    private func readWebSocketFrames(_ viewer: Viewer, _ context: ChannelHandlerContext) {
-        let operations = context.pipeline.syncOperations
-        guard let decoder = try? operations.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self) else {
-            return context.close(promise: nil)
-        }
-        let frames = ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: 1 << 14))
-        let control = WebSocketControlHandler(viewer: viewer)
-        do {
-            try operations.addHandlers([frames, control], position: .before(decoder.handler))
-        } catch {
-            context.close(promise: nil)
-        }
-    }
-
-    func viewerEnded(_ reason: ViewerEnd) {
-        guard case .streaming(let viewer, _) = self.activity, let context = self.context else { return }
-        viewer.leave()
-        self.activity = .closing
-        self.logger.info(
-            "play ended",
-            metadata: ["reason": "\(reason)", "sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
-        if case .socketFailed = reason { return context.close(promise: nil) }
-        switch self.request?.framing {
-        case .httpChunk: viewer.send(ByteBuffer(string: "0\r\n\r\n"))
-        case .webSocket: viewer.send(ByteBuffer(bytes: [0x88, 0x02, 0x03, 0xE8]))
-        case .some(.none), nil: break
-        }
-        viewer.closeWhenWritten(within: .seconds(5))
-    }
-}
-
-/// Answers what a WebSocket client sends: pings, and its wish to close. Everything else is dropped.
-private final class WebSocketControlHandler: ChannelInboundHandler {
-    typealias InboundIn = WebSocketFrame
-
-    private let viewer: Viewer
-
-    init(viewer: Viewer) { self.viewer = viewer }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let frame = self.unwrapInboundIn(data)
-        switch frame.opcode {
-        case .ping:
-            // Control frames carry at most 125 bytes (RFC 6455 §5.5).
-            let payload = frame.unmaskedData
-            guard payload.readableBytes <= 125 else { return context.close(promise: nil) }
-            // A client that asks and does not read gets no answers.
-            guard context.channel.isWritable else { return }
-            var pong = ByteBuffer(bytes: [0x8A, UInt8(payload.readableBytes)])
-            pong.writeImmutableBuffer(payload)
-            self.viewer.send(pong)
-        case .connectionClose:
-            self.viewer.leave()
-            self.viewer.send(ByteBuffer(bytes: [0x88, 0x00]))
-            self.viewer.closeWhenWritten(within: .seconds(1))
-        default:
-            break
-        }
-    }
-}
-
-extension SessionRefusal {
-    fileprivate var status: HTTPResponse.Status {
-        switch self.cause {
-        case .badName: .badRequest
-        case .notFound: .notFound
-        case .busy: .conflict
-        case .unavailable: .serviceUnavailable
-        }
-    }
-
-    /// Spec: RFC 9457.
-    fileprivate var problem: String {
-        let problem = Problem(
-            type: "about:blank", title: self.status.reasonPhrase, status: self.status.code, detail: self.text)
-        let encoded = try? JSONEncoder().encode(problem)
-        return encoded.map { String(decoding: $0, as: UTF8.self) + "\n" } ?? ""
-    }
-
-    private struct Problem: Encodable {
-        let type: String
-        let title: String
-        let status: Int
-        let detail: String
+        guard let delivery else { return wire.context.close(promise: nil) }
+        self.activity = .streaming(delivery)
+        delivery.start()
     }
 }

@@ -276,6 +276,19 @@ package final class LiveStream: @unchecked Sendable {
         self.taps.removeAll { $0 === tap }
     }
 
+    /// The newest frame that a picture can be made of, with its track; `nil` without video or without a GOP cache. On
+    /// `home`.
+    package func lastKeyframe() -> (frame: Frame, track: Track)? {
+        self.home.assertInEventLoop()
+        var found: (frame: Frame, track: Track)?
+        self.replay { event, state in
+            guard case .frame(let frame) = event, frame.kind == .video, frame.isKeyframe, let track = state.video
+            else { return }
+            found = (frame, track)
+        }
+        return found
+    }
+
     /// The cached events, each with the state that contains it.
     private func replay(_ body: (MediaEvent, StreamState) -> Void) {
         var state = self.gop.startState

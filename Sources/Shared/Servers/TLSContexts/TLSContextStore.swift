@@ -32,12 +32,18 @@ package final class TLSContextStore: Sendable {
     }
 
     private let files: TLSFiles
+    private let applicationProtocols: [String]
     private let state: Mutex<State>
 
     /// Reads the files. Throws `TLSFilesError`. Blocks for the time of a disk read.
-    package init(_ files: TLSFiles) throws {
+    ///
+    /// `applicationProtocols` is what a listener offers by ALPN, best first: `h2` and `http/1.1` for media over HTTP,
+    /// nothing for RTMP. Spec: RFC 7301.
+    package init(_ files: TLSFiles, applicationProtocols: [String] = []) throws {
         self.files = files
-        self.state = Mutex(State(context: try Self.load(files), stamp: Self.stamp(of: files)))
+        self.applicationProtocols = applicationProtocols
+        self.state = Mutex(
+            State(context: try Self.load(files, applicationProtocols), stamp: Self.stamp(of: files)))
     }
 
     /// The newest context.
@@ -47,7 +53,7 @@ package final class TLSContextStore: Sendable {
     package func reloadIfChanged() throws -> Bool {
         let stamp = Self.stamp(of: self.files)
         guard stamp != self.state.withLock({ $0.stamp }) else { return false }
-        let context = try Self.load(self.files)
+        let context = try Self.load(self.files, self.applicationProtocols)
         self.state.withLock { $0 = State(context: context, stamp: stamp) }
         return true
     }
@@ -69,14 +75,14 @@ package final class TLSContextStore: Sendable {
         }
     }
 
-    private static func load(_ files: TLSFiles) throws -> NIOSSLContext {
+    private static func load(_ files: TLSFiles, _ applicationProtocols: [String]) throws -> NIOSSLContext {
         do {
             let chain = try NIOSSLCertificate.fromPEMFile(files.certificate)
             let key = try NIOSSLPrivateKey(file: files.key, format: .pem)
             var configuration = TLSConfiguration.makeServerConfiguration(
                 certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
             configuration.minimumTLSVersion = .tlsv12
-            configuration.applicationProtocols = ["http/1.1"]
+            configuration.applicationProtocols = applicationProtocols
             return try NIOSSLContext(configuration: configuration)
         } catch {
             throw TLSFilesError(files: files, cause: "\(error)")

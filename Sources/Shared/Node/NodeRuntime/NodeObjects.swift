@@ -1,0 +1,175 @@
+import ClusterLink
+import Foundation
+import Media
+import MediaObjects
+import NIOCore
+import NodeConfiguration
+import ObjectCache
+import Placement
+import Recorder
+import SegmentStore
+import Snapshots
+import StreamHub
+import Synchronization
+
+/// The files of streams as this node has them: made here, or taken from the node that makes them.
+struct NodeObjects: MediaObjectSource {
+    /// `nil` on an edge.
+    let media: OriginMedia?
+    /// `nil` on a node that stands alone.
+    let cache: ObjectCache?
+    let claims: StreamClaims
+
+    func reply(to request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
+        guard let media = self.media else { return self.fromElsewhere(request, on: loop) }
+        switch request.name {
+        case .recording: return media.recorder.reply(to: request, on: loop)
+        case .snapshot:
+            return self.claims.grant(request.key) == nil
+                ? self.fromElsewhere(request, on: loop) : media.snapshots.reply(to: request, on: loop)
+        default:
+            return self.isOurs(request.key, media)
+                ? media.segments.reply(to: request, on: loop) : self.fromElsewhere(request, on: loop)
+        }
+    }
+
+    /// Published here, or kept from before while nobody else is known to have it.
+    private func isOurs(_ key: StreamKey, _ media: OriginMedia) -> Bool {
+        if self.cache == nil || self.claims.grant(key) != nil { return true }
+        return media.segments.holds(key) && !self.claims.isElsewhere(key)
+    }
+
+    private func fromElsewhere(_ request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
+        self.cache?.reply(to: request, on: loop) ?? .now(.notFound("nobody publishes \(request.key)"))
+    }
+}
+
+/// Who may have files: all, or in a vhost with a secret, who has a signed path, and the cluster's own nodes.
+struct ObjectAccess: Sendable {
+    let settings: NodeSettings
+
+    func check(_ request: MediaObjectRequest, _ access: MediaObjectAccess) -> MediaObjectAnswer? {
+        let secret = self.settings.streamSettings(for: request.key).play.urlSecret
+        guard !secret.isEmpty, !self.isNode(access) else { return nil }
+        guard let signed = access.signedPath else {
+            return .forbidden("a signed path is required: /~EXPIRES…~SIGNATURE/\(request.key.app)/…")
+        }
+        switch signed.check(
+            for: request.key, secret: secret.value.utf8, now: Int64(Date().timeIntervalSince1970))
+        {
+        case .valid: return nil
+        case .expired: return .forbidden("the signed path has expired")
+        case .forged: return .forbidden("the signature of the path is not for this stream")
+        }
+    }
+
+    /// Nodes prove themselves by the cluster's secret.
+    private func isNode(_ access: MediaObjectAccess) -> Bool {
+        let secret = self.settings.cluster.secret
+        guard access.node != nil, !secret.isEmpty else { return false }
+        return TokenComparison.isEqual(access.authorization ?? "", "Bearer \(secret.value)")
+    }
+}
+
+/// Compares secrets in a time that tells nothing of them.
+enum TokenComparison {
+    static func isEqual(_ given: String, _ wanted: String) -> Bool {
+        let given = Array(given.utf8)
+        let wanted = Array(wanted.utf8)
+        return zip(given, wanted).reduce(UInt8(given.count == wanted.count ? 0 : 1)) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+}
+
+/// Finds the nodes that have the files of a stream.
+final class ObjectRoutes: Sendable {
+    private struct Nodes {
+        var upstreams: [String: ObjectUpstream] = [:]
+        var until = NIODeadline.uptimeNanoseconds(0)
+    }
+
+    private let routes: RouteSource
+    private let link: ClusterLink?
+    private let httpPort: Int
+    private let nodes = Mutex(Nodes())
+    /// The origins of recordings that were asked for.
+    private let recordings = Mutex<[String: String]>([:])
+
+    private static let maximumRecordings = 10_000
+
+    init(routes: RouteSource, link: ClusterLink?, httpPort: Int) {
+        self.routes = routes
+        self.link = link
+        self.httpPort = httpPort
+    }
+
+    func upstreams(of key: StreamKey, _ name: MediaObjectName) async -> UpstreamAnswer {
+        guard case .recording(let recording) = name, let link = self.link else {
+            return await self.routes.objects(key, httpPort: self.httpPort)
+        }
+        switch recording {
+        case .playlist(let from, let to), .file(let from, let to):
+            return await self.recorders(of: key, from: from, to: to, link)
+        case .initialization(let id), .segment(let id, _, _): return await self.recorder(of: id, link)
+        }
+    }
+
+    private func recorders(of key: StreamKey, from: Int64, to: Int64, _ link: ClusterLink) async -> UpstreamAnswer {
+        guard let page = await link.recordings(of: key, fromMillis: from, toMillis: to) else {
+            return .unavailable("the coordinator cannot be reached")
+        }
+        var names: [String] = []
+        for entry in page.recordings where !names.contains(entry.node) { names.append(entry.node) }
+        guard !names.isEmpty else { return .notFound }
+        var upstreams: [ObjectUpstream] = []
+        for name in names {
+            guard let upstream = await self.node(name, link) else {
+                return .unavailable("\(name), which has a part of the recording, is away")
+            }
+            upstreams.append(upstream)
+        }
+        return upstreams.count == 1 ? .upstreams(upstreams) : .spread(upstreams)
+    }
+
+    private func recorder(of id: String, _ link: ClusterLink) async -> UpstreamAnswer {
+        var name = self.recordings.withLock { $0[id] }
+        if name == nil {
+            switch await link.recording(id) {
+            case .unknown: return .notFound
+            case .unreachable: return .unavailable("the coordinator cannot be reached")
+            case .found(let entry):
+                name = entry.node
+                self.recordings.withLock { known in
+                    if known.count >= Self.maximumRecordings { known.removeAll() }
+                    known[id] = entry.node
+                }
+            }
+        }
+        guard let name, let upstream = await self.node(name, link) else {
+            return .unavailable("the origin that has the recording is away")
+        }
+        return .upstreams([upstream])
+    }
+
+    /// Where a node serves files; the list is asked for at most once in 2 s.
+    private func node(_ name: String, _ link: ClusterLink) async -> ObjectUpstream? {
+        let now = NIODeadline.now()
+        if let known = self.nodes.withLock({ $0.until > now ? $0 : nil }) { return known.upstreams[name] }
+        guard let nodes = await link.nodes() else { return self.nodes.withLock { $0.upstreams[name] } }
+        let upstreams = Dictionary(
+            nodes.filter { $0.role == .origin && $0.httpPort > 0 }.map { node in
+                (
+                    node.id.rawValue,
+                    ObjectUpstream(node: node.id.rawValue, host: node.host, httpPort: node.httpPort)
+                )
+            }, uniquingKeysWith: { $1 })
+        self.nodes.withLock { $0 = Nodes(upstreams: upstreams, until: now + .seconds(2)) }
+        return upstreams[name]
+    }
+
+    /// The live streams `name_…` that are variants of `name`; empty if `name` itself is live.
+    func members(of key: StreamKey) -> [StreamKey] {
+        guard let live = self.link?.liveStreams, !live.contains(key) else { return [] }
+        return live.filter { $0.vhost == key.vhost && $0.app == key.app && $0.name.hasPrefix(key.name + "_") }
+            .sorted { $0.name < $1.name }
+    }
+}

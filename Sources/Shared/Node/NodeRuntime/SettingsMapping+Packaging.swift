@@ -1,0 +1,99 @@
+import Foundation
+import Media
+import MediaStorage
+import NIOCore
+import NodeConfiguration
+import Packaging
+import Recorder
+import Recording
+import SegmentStore
+import Snapshots
+
+/// What packaging and recording are told, made from the configuration.
+extension NodeSettings {
+    /// How the segments of a stream are made; `nil` if they are not.
+    func segments(of key: StreamKey) -> SegmentStoreConfiguration? {
+        let hls = self.streamSettings(for: key).hls
+        guard hls.enabled else { return nil }
+        return SegmentStoreConfiguration(
+            packaging: hls.packaging, disk: hls.disk ? self.disk(hls) : nil, disposeMillis: hls.dispose.millis)
+    }
+
+    private func disk(_ hls: StreamSettings.HLS) -> SegmentStoreConfiguration.Disk {
+        let pattern = Self.pattern(hls.path, clock: self.media.clock) ?? .segments
+        var disk = SegmentStoreConfiguration.Disk(root: Self.absolute(self.media.directory), pattern: pattern)
+        disk.writesPlaylists = disk.isServable
+        return disk
+    }
+
+    func recording(of key: StreamKey) -> RecordingSettings {
+        let dvr = self.streamSettings(for: key).dvr
+        return RecordingSettings(
+            isEnabled: dvr.enabled, configuration: dvr.recorder,
+            pattern: Self.pattern(dvr.path, clock: self.media.clock) ?? .recordings)
+    }
+
+    /// How pictures of a stream are made; `nil` if they are not.
+    func snapshot(of key: StreamKey) -> SnapshotConfiguration? {
+        let snapshot = self.streamSettings(for: key).snapshot
+        guard snapshot.enabled else { return nil }
+        var configuration = SnapshotConfiguration(maximumWidth: snapshot.width, quality: snapshot.quality)
+        if snapshot.interval > .zero, let pattern = Self.pattern(snapshot.path, clock: self.media.clock) {
+            configuration.periodic = .init(
+                interval: snapshot.interval, root: Self.absolute(self.media.directory), pattern: pattern)
+        }
+        return configuration
+    }
+
+    /// Patterns were checked when the configuration was read.
+    static func pattern(_ text: String, clock: PathPattern.Clock) -> PathPattern? {
+        try? PathPattern(text, clock: clock)
+    }
+
+    /// The path of a folder, from `/` on and without a `/` at its end.
+    static func absolute(_ path: String) -> String {
+        URL(fileURLWithPath: path).standardizedFileURL.path
+    }
+}
+
+extension MediaSettings {
+    var clock: PathPattern.Clock { self.utc ? .utc : .local }
+}
+
+extension PathPattern {
+    fileprivate static let recordings: PathPattern = {
+        let text = "[app]/[stream]/[timestamp].[ext]"
+        guard let pattern = try? PathPattern(text) else { preconditionFailure("\(text) is a pattern") }
+        return pattern
+    }()
+}
+
+extension StreamSettings.HLS {
+    fileprivate var packaging: PackagingConfiguration {
+        PackagingConfiguration(
+            container: self.container == .fmp4 ? .fragmentedMP4 : .mpegTS,
+            segmentDurationMillis: self.segmentDuration.millis,
+            partDurationMillis: self.lowLatency ? self.partDuration.millis : nil,
+            windowMillis: max(self.window, self.segmentDuration).millis, dvrWindowMillis: self.dvrWindow.millis,
+            maximumSegmentRatio: Double(self.maximumSegmentPercent) / 100,
+            segmentsPerKey: self.encryption ? self.segmentsPerKey : nil)
+    }
+}
+
+extension StreamSettings.DVR {
+    fileprivate var recorder: RecorderConfiguration {
+        let format: RecordingFormat =
+            switch self.format {
+            case .mp4: .mp4
+            case .flv: .flv
+            case .ts: .ts
+            }
+        return RecorderConfiguration(
+            format: format, plan: self.plan == .session ? .session : .segment(self.segmentDuration),
+            finishesProgressive: self.progressive)
+    }
+}
+
+extension TimeAmount {
+    var millis: Int64 { self.nanoseconds / 1_000_000 }
+}

@@ -1,0 +1,86 @@
+import NIOHTTP1
+
+/// What answers depend on of a request's head, other than its target. Read in one pass over the header fields.
+struct RequestFields: Equatable {
+    var method: HTTPMethod
+    /// `Host`, as it came.
+    var host = ""
+    var origin: String?
+    /// The client closes after this answer, so its end can mark the end of the body.
+    var isLast: Bool
+    /// A body of unknown length can be sent in chunks.
+    var takesChunks: Bool
+    var range: String?
+    var ifRange: String?
+    var ifNoneMatch: String?
+    var acceptsGzip = false
+    var authorization: String?
+    /// `Weir-Node` and `Weir-Hops`: another node asks.
+    var node: String?
+    var hops: String?
+    /// The key of a WebSocket upgrade.
+    var webSocketKey: String?
+
+    init(_ head: HTTPRequestHead) {
+        self.method = head.method
+        // Streams of HTTP/2 end by themselves.
+        self.isLast = head.version == .http1_0 || head.version == .http0_9
+        self.takesChunks = head.version == .http1_1
+        var isUpgrade = false
+        var isWebSocket = false
+        for (name, value) in head.headers {
+            switch name.utf8.count {
+            case 4 where Self.is(name, "host"): self.host = value
+            case 5 where Self.is(name, "range"): self.range = value
+            case 6 where Self.is(name, "origin"): self.origin = value
+            case 7 where Self.is(name, "upgrade"): isWebSocket = isWebSocket || Self.is(value, "websocket")
+            case 8 where Self.is(name, "if-range"): self.ifRange = value
+            case 9 where Self.is(name, "weir-node"): self.node = value
+            case 9 where Self.is(name, "weir-hops"): self.hops = value
+            case 10 where Self.is(name, "connection"):
+                let options = value.lowercased()
+                if options.contains("close") { self.isLast = true }
+                if options.contains("keep-alive"), head.version == .http1_0 { self.isLast = false }
+                if options.contains("upgrade") { isUpgrade = true }
+            case 13 where Self.is(name, "if-none-match"):
+                self.ifNoneMatch = self.ifNoneMatch.map { "\($0),\(value)" } ?? value
+            case 13 where Self.is(name, "authorization"): self.authorization = value
+            case 15 where Self.is(name, "accept-encoding"):
+                self.acceptsGzip = self.acceptsGzip || Self.acceptsGzip(value)
+            case 17 where Self.is(name, "sec-websocket-key"): self.webSocketKey = value
+            default: continue
+            }
+        }
+        if !(isUpgrade && isWebSocket && head.version == .http1_1) { self.webSocketKey = nil }
+    }
+
+    /// Whether a field name is `lowercase`, in whatever case it is written.
+    private static func `is`(_ name: String, _ lowercase: StaticString) -> Bool {
+        guard name.utf8.count == lowercase.utf8CodeUnitCount else { return false }
+        return lowercase.withUTF8Buffer { wanted in
+            var index = 0
+            for byte in name.utf8 {
+                guard unsafe byte == wanted[index] || byte | 0x20 == wanted[index] else { return false }
+                index += 1
+            }
+            return true
+        }
+    }
+
+    /// Whether `Accept-Encoding` allows gzip. Spec: RFC 9110 §12.5.3.
+    static func acceptsGzip(_ value: String) -> Bool {
+        var any: Bool?
+        for item in value.lowercased().split(separator: ",") {
+            let words = item.split(separator: ";").map { $0.filter { $0 != " " && $0 != "\t" } }
+            let isRefused = words.dropFirst().contains { word in
+                word.hasPrefix("q=0") && word.dropFirst(3).allSatisfy { $0 == "0" || $0 == "." }
+            }
+            switch words.first {
+            case "gzip", "x-gzip": return !isRefused
+            case "*": any = !isRefused
+            default: continue
+            }
+        }
+        return any ?? false
+    }
+}
