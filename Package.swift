@@ -253,6 +253,12 @@ let benchmarkTargets: [Target] =
         .executableTarget(
             name: "LoadGenerator", dependencies: ["CEpoll", argumentParser], path: "Benchmarks/LoadGenerator",
             swiftSettings: strict),
+        .executableTarget(
+            name: "ObjectServer",
+            dependencies: [
+                "Media", "MediaObjects", "HTTPMedia", "Streaming", "StreamHub", "TLSContexts", hummingbirdCore, nioCore,
+                nioPosix, nioHTTPTypes, httpTypes, argumentParser, logging,
+            ], path: "Benchmarks/ObjectServer", swiftSettings: strict),
         .executableTarget(name: "BenchmarkFloor", path: "Benchmarks/Floor"),
     ]
 let benchmarkProducts: [Product] =
@@ -261,6 +267,7 @@ let benchmarkProducts: [Product] =
     : [
         .executable(name: "weir-bench-load", targets: ["LoadGenerator"]),
         .executable(name: "weir-bench-floor", targets: ["BenchmarkFloor"]),
+        .executable(name: "weir-bench-objects", targets: ["ObjectServer"]),
     ]
 
 let package = Package(

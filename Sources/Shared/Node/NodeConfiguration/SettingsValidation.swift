@@ -125,6 +125,14 @@ extension NodeSettings {
                 sets.append(("vhosts[\(index)].apps.\(app)", settings))
             }
         }
+        for (prefix, settings) in sets {
+            let interval = settings.snapshot.interval
+            if interval > .zero, interval < .seconds(1) {
+                found.add(
+                    "\(prefix).snapshot.interval",
+                    "\(DurationText.write(interval)) is too often for pictures: 0 for none, or 1s and more")
+            }
+        }
         for (prefix, settings) in sets where settings.hls.enabled {
             let hls = settings.hls
             if hls.dvrWindow > .zero, !hls.disk {

@@ -99,6 +99,7 @@ struct MediaStateAPI: Sendable {
         let negatives: Int
         let refused: Int
         let passedThrough: Int
+        let passThroughs: Int
         let fetched: Int
         let notFound: Int
         let errors: Int
@@ -118,6 +119,7 @@ struct MediaStateAPI: Sendable {
             self.negatives = statistics.negatives
             self.refused = statistics.refused
             self.passedThrough = statistics.passedThrough
+            self.passThroughs = statistics.passThroughs
             self.fetched = statistics.fetched
             self.notFound = statistics.notFound
             self.errors = statistics.errors

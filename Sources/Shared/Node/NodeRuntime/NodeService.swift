@@ -101,7 +101,7 @@ private struct NodeParts {
         self.group = group
         self.logger = logger
         self.rtmpTLS = try Self.tls(settings.rtmp.tls)
-        self.httpTLS = try Self.tls(settings.http.tls)
+        self.httpTLS = try Self.tls(settings.http.tls, protocols: ["h2", "http/1.1"])
         self.hub = StreamHub { settings.streamSettings(for: $0).live }
         let instance = NodeVitals.newInstance()
         self.link = try Self.link(settings, instance: instance, logger: logger)
@@ -157,9 +157,10 @@ private struct NodeParts {
         return (ObjectCache(configuration: configuration, http: client, resolver: resolver, logger: logger), client)
     }
 
-    private static func tls(_ settings: TLSSettings) throws -> TLSContextStore? {
+    private static func tls(_ settings: TLSSettings, protocols: [String] = []) throws -> TLSContextStore? {
         guard !settings.listen.isEmpty else { return nil }
-        return try TLSContextStore(TLSFiles(certificate: settings.certificate, key: settings.key))
+        return try TLSContextStore(
+            TLSFiles(certificate: settings.certificate, key: settings.key), applicationProtocols: protocols)
     }
 
     private static func link(_ settings: NodeSettings, instance: String, logger: Logger) throws -> ClusterLink? {

@@ -119,7 +119,11 @@ final class OriginMedia: Service {
                 tasks.addTask { await self.callbacks.run(client: client) }
                 tasks.addTask { await self.maintain() }
                 if let link = self.link {
-                    tasks.addTask { await self.recorder.runReports { await link.report($0) } }
+                    tasks.addTask {
+                        // The coordinator's list may be younger than ours.
+                        await self.recorder.reportEverything()
+                        await self.recorder.runReports { await link.report($0) }
+                    }
                 }
             }
         }

@@ -35,6 +35,11 @@ async function request(url, { signal, timeout = 10_000, range }) {
     throw new PlayError(reason, { status: response.status, isFinal: [401, 403].includes(response.status) });
 }
 
+/** Segments without an initialization segment are MPEG-TS, or of a kind that nobody makes any more. */
+function notMP4() {
+    return new PlayError("The HLS of this stream is not MP4. Another protocol may play here.", { isFinal: true });
+}
+
 /** `n@o` as the value of a `Range` header. */
 function rangeHeader(range) {
     if (!range) return undefined;
@@ -346,7 +351,7 @@ class Feed {
     async open() {
         await this.#reload();
         const { map } = this.playlist.segments.at(-1);
-        if (!map) throw new PlayError("The stream's segments are not MP4.", { isFinal: true });
+        if (!map) throw notMP4();
         const { codec, kind } = await this.#loadInit(map);
         this.codec = codec;
         this.kind = kind;
@@ -549,7 +554,7 @@ class Feed {
     }
 
     async #append(track, { segment, start }, bytes, makeRoom) {
-        if (!segment.map) throw new PlayError("The stream's segments are not MP4.", { isFinal: true });
+        if (!segment.map) throw notMP4();
         const isSame = this.#init?.url === segment.map.url && this.#init.range === segment.map.range;
         if (!isSame) {
             const init = await this.#loadInit(segment.map);
