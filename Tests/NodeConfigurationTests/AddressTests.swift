@@ -67,6 +67,17 @@ struct AddressTests {
         }
     }
 
+    @Test("a callback's URL may have a path and a query")
+    func callbackURLs() throws {
+        #expect(
+            try CallbackURL(parsing: "http://a:8085/api/v1/dvrs?k=v").description == "http://a:8085/api/v1/dvrs?k=v")
+        #expect(try CallbackURL(parsing: "https://a").description == "https://a:443/")
+        #expect(try CallbackURL(parsing: "http://[::1]:1?x").description == "http://[::1]:1/?x")
+        for text in ["", "/a", "a:1/b", "ftp://a/b", "http:///b", "http://a:0/b", "http://a/b c", "http://a/b#c"] {
+            #expect(throws: ValueProblem.self, "\(text)") { try CallbackURL(parsing: text) }
+        }
+    }
+
     @Test("domains are compared without case, port, brackets and the dot at the end")
     func normalizedDomains() {
         #expect(DomainPattern.normalize("Live.Example.COM:1935") == "live.example.com")

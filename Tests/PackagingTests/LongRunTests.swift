@@ -23,7 +23,7 @@ struct LongRunTests {
         let frameSeconds = fps == 29.97 ? 1001.0 / 30_000 : 1 / fps
         let gop = Int((4 / frameSeconds).rounded())
         let payload = Make.payload(.h264, 1)
-        // A day takes minutes to simulate; an hour says as much of sums that are exact.
+        // A day takes minutes to simulate, so it is asked for (LONG_RUN); half an hour says as much of exact sums.
         let hours = ProcessInfo.processInfo.environment["LONG_RUN"] == nil ? 0.5 : 24
         let seconds = hours * 3600
         var (videoIndex, audioIndex) = (0, 0)

@@ -213,15 +213,17 @@ struct PackagingTrackTests {
         #expect(other.tracks.count == 1)
     }
 
-    @Test("audio from before the first picture is left out, but for the frame that reaches into it")
+    @Test("audio that is more than 300 ms before the first picture is left out")
     func trimming() throws {
         var bench = try Bench(video: Make.h264(), audio: Make.aac())
         bench.begin()
-        for index in 0..<20 { bench.frame(.audio, Int64(index) * 1920) }
-        bench.frame(.video, 10 * 1920 + 100)
-        bench.play(from: 0.5, seconds: 3)
+        for index in 0..<40 { bench.frame(.audio, Int64(index) * 1920) }
+        bench.frame(.video, 30 * 1920 + 100)
+        bench.play(from: 0.9, seconds: 3)
         let seen = try checkInvariants(&bench)
-        #expect(!seen.contains(10) && seen.contains(11))
+        // 300 ms are 14 frames and a bit.
+        #expect(!seen.contains(16) && seen.contains(17) && seen.contains(41))
+        #expect(bench.segments(.audio).first?.facts.programDateTimeMillis == Bench.start + 16 * 1920 / 90)
     }
 
     @Test("a codec change begins a new run at its keyframe: discontinuity and new initialization segments")

@@ -46,7 +46,9 @@ struct PackagingSource: Sendable {
     /// The last frame of audio that was given to its lane.
     var audioTime: Int64?
     /// The tracks of the current run.
-    var tracks = RunTracks()
+    var tracks = RunTracks() {
+        didSet { self.compareVideo() }
+    }
 
     init(epoch: UInt64) { self.epoch = epoch }
 
@@ -75,6 +77,7 @@ struct PackagingSource: Sendable {
         if video != self.video { self.rejected.remove(.video) }
         if audio != self.audio { self.rejected.remove(.audio) }
         (self.video, self.audio) = (video, audio)
+        self.compareVideo()
     }
 
     mutating func learn(_ metadata: StreamMetadata) {
@@ -92,6 +95,23 @@ struct PackagingSource: Sendable {
             container.supports(track.codec)
         else { return nil }
         return track
+    }
+
+    /// Whether frames of `kind` can be packaged, as far as is known.
+    func carries(_ kind: MediaKind, in container: PackagingContainer) -> Bool {
+        guard let codec = kind == .video ? self.video?.codec : self.audio?.codec else { return false }
+        return container.supports(codec) && !self.rejected.contains(kind)
+    }
+
+    /// The next frame of video cannot follow those of the run, because its track is another, or the first.
+    private(set) var hasNewVideo = true
+
+    private mutating func compareVideo() {
+        guard let video = self.video, let current = self.tracks.videoTrack else {
+            self.hasNewVideo = true
+            return
+        }
+        self.hasNewVideo = !video.isCoded(like: current)
     }
 
     mutating func reject(_ kind: MediaKind) { self.rejected.insert(kind) }
@@ -129,6 +149,11 @@ struct PackagingSource: Sendable {
     var heldSpan: Int64 {
         guard let first = self.heldAudio.first, let last = self.heldAudio.last else { return 0 }
         return last.dts.ticks - first.dts.ticks
+    }
+
+    /// Audio waits longer than it may.
+    func holdsTooMuch(_ configuration: PackagingConfiguration) -> Bool {
+        self.heldSpan > configuration.maximumSkewMillis * 90 || self.exceeds(configuration)
     }
 
     func exceeds(_ configuration: PackagingConfiguration) -> Bool {

@@ -16,18 +16,16 @@ extension StreamPackager {
 
     /// One frame of a source that is running.
     mutating func route(_ frame: Frame) {
-        guard let source = self.source,
-            source.candidate(frame.kind, in: self.configuration.container) != nil
-        else {
-            self.drop(frame, reports: false)
-            return
+        // Runs for each frame of each stream: the source, the lanes and the plans are not copied here.
+        guard self.source?.carries(frame.kind, in: self.configuration.container) == true else {
+            return self.drop(frame, reports: false)
         }
-        if frame.kind == .audio, let floor = source.audioFloor, self.end(of: frame) <= floor {
+        if frame.kind == .video {
+            self.routeVideo(frame)
+        } else if let floor = self.source?.audioFloor, frame.dts.ticks <= floor, self.end(of: frame) <= floor {
             // It ends before its run begins.
             self.drop(frame, reports: false)
-        } else if frame.kind == .video {
-            self.routeVideo(frame)
-        } else if source.tracks.videoTrack == nil {
+        } else if self.source?.tracks.videoTrack == nil {
             self.routeLeadingAudio(frame)
         } else {
             self.routeFollowingAudio(frame)
@@ -43,9 +41,8 @@ extension StreamPackager {
     // MARK: Video
 
     private mutating func routeVideo(_ frame: Frame) {
-        guard let source = self.source, let track = source.video else { return }
-        let isNew = source.tracks.videoTrack.map { !track.isCoded(like: $0) } ?? true
-        if isNew || source.awaitsKeyframe || self.videoLane?.isTooLate(ticks: frame.dts.ticks) == true {
+        let isNew = self.source?.hasNewVideo ?? true
+        if isNew || self.source?.awaitsKeyframe == true || self.videoLane?.isTooLate(ticks: frame.dts.ticks) == true {
             guard frame.isKeyframe, self.videoLane?.isTooLate(ticks: frame.dts.ticks) != true else {
                 if !isNew { self.source?.awaitsKeyframe = true }
                 return self.drop(frame, reports: true)
@@ -60,7 +57,7 @@ extension StreamPackager {
                 self.leadByAudio()
             }
         }
-        if isNew {
+        if isNew, let source = self.source {
             self.source?.breaksRun = true
             var kinds: Set<MediaKind> = [.video]
             if source.tracks.audioTrack != nil || source.holdsAudio { kinds.insert(.audio) }
@@ -108,27 +105,29 @@ extension StreamPackager {
     }
 
     private func decide(_ frame: Frame) -> Cut {
-        guard let source = self.source, let plan = self.plans.last else { return .none }
-        let length = frame.dts.ticks - plan.decodeStart
-        let isLongEnough = length >= PackagingConfiguration.minimumSegmentMillis * 90
-        guard isLongEnough else { return .none }
-        let isIndependent =
-            self.videoLane.map { !$0.hasFrames || $0.isIndependent } ?? self.transport?.isIndependent ?? true
+        let length = frame.dts.ticks - self.openDecodeStart
+        guard length >= PackagingConfiguration.minimumSegmentMillis * 90 else { return .none }
+        let wantsRun = self.source?.wantsRun == true
         if frame.isKeyframe {
-            if source.wantsRun { return .run(after: nil) }
-            if length >= self.wantedTicks || !isIndependent { return .segment }
+            if wantsRun { return .run(after: nil) }
+            if length >= self.wantedTicks || !self.isOpenIndependent { return .segment }
         }
-        if self.length(until: frame) + source.leadInterval > self.maximumTicks {
-            return source.wantsRun ? .run(after: nil) : .segment
+        if self.length(until: frame) + (self.source?.leadInterval ?? 0) > self.maximumTicks {
+            return wantsRun ? .run(after: nil) : .segment
         }
         return .none
+    }
+
+    /// The open segment begins with a keyframe, or with nothing yet.
+    private var isOpenIndependent: Bool {
+        if let transport = self.transport?.isIndependent { return transport }
+        return self.videoLane?.hasFrames != true || self.videoLane?.isIndependent == true
     }
 
     /// How long the open segment is if it ends with `frame`, in ticks. Audio is cut by presentation, video by decoding:
     /// neither may be too long.
     private func length(until frame: Frame) -> Int64 {
-        guard let plan = self.plans.last else { return 0 }
-        return max(frame.dts.ticks - plan.decodeStart, self.start(of: frame) - plan.start)
+        max(frame.dts.ticks - self.openDecodeStart, self.start(of: frame) - self.openStart)
     }
 
     /// Whether the open segment would be longer than it may if it ended with `frame`.
@@ -143,7 +142,7 @@ extension StreamPackager {
     /// Deals with a hole in front of a frame of the leading track that no segment can span. One in which nothing came at
     /// all is a new run; one of this track alone is left to segments by time. Returns whether the run was begun.
     private mutating func passHole(before frame: Frame) -> Bool {
-        guard let source = self.source, let leadEnd = source.leadEnd, self.isTooLong(until: frame) else { return false }
+        guard self.isTooLong(until: frame), let source = self.source, let leadEnd = source.leadEnd else { return false }
         let reach = source.reach
         if frame.dts.ticks - reach > Ticks.perSecond {
             // Audio from before the hole stays there.
@@ -151,9 +150,9 @@ extension StreamPackager {
             self.perform(.run(after: reach), at: frame)
             return true
         }
-        while let plan = self.plans.last, self.isTooLong(until: frame) {
-            let boundary = max(plan.decodeStart + self.wantedTicks, leadEnd)
-            guard boundary > plan.decodeStart, boundary < frame.dts.ticks else { return false }
+        while self.isTooLong(until: frame) {
+            let boundary = max(self.openDecodeStart + self.wantedTicks, leadEnd)
+            guard boundary > self.openDecodeStart, boundary < frame.dts.ticks else { return false }
             self.startSegment(start: boundary, decodeStart: boundary, leadsAudio: frame.kind == .audio)
         }
         return false
@@ -177,17 +176,16 @@ extension StreamPackager {
     // MARK: Audio
 
     private mutating func routeLeadingAudio(_ frame: Frame) {
-        guard let source = self.source, let plan = self.plans.last else { return }
-        if source.holdsAudio {
+        if self.source?.holdsAudio == true {
             // Without a picture there is nothing to wait for.
-            let end = self.isTooLong(until: frame) ? source.reach : nil
+            let end = self.isTooLong(until: frame) ? self.source?.reach : nil
             guard self.startRun(with: frame, kinds: [.audio], audio: frame, after: end) else {
                 return self.drop(frame, reports: false)
             }
         } else if !self.passHole(before: frame) {
             let time = self.audioLane?.start(ofAudioAt: frame.dts.ticks) ?? frame.dts.ticks
-            if time - plan.start >= self.wantedTicks + self.audioTolerance {
-                if source.wantsRun {
+            if time - self.openStart >= self.wantedTicks + self.audioTolerance {
+                if self.source?.wantsRun == true {
                     self.perform(.run(after: nil), at: frame)
                 } else {
                     self.startSegment(start: time, decodeStart: time)
@@ -205,18 +203,18 @@ extension StreamPackager {
     }
 
     private mutating func routeFollowingAudio(_ frame: Frame) {
-        guard let source = self.source else { return }
-        if self.transport != nil, !source.holdsAudio {
-            if let plan = self.plans.last, frame.dts.ticks - plan.decodeStart > self.maximumTicks,
-                frame.dts.ticks > source.leadEnd ?? .min
+        let holdsAudio = self.source?.holdsAudio == true
+        if self.transport != nil, !holdsAudio {
+            if frame.dts.ticks - self.openDecodeStart > self.maximumTicks,
+                frame.dts.ticks > self.source?.leadEnd ?? .min
             {
                 self.startSegment(start: frame.dts.ticks, decodeStart: frame.dts.ticks)
             }
             return self.put(frame)
         }
         self.source?.hold(frame)
-        if !source.holdsAudio { self.releaseAudio(upTo: source.leadTime ?? .min) }
-        guard let held = self.source, held.heldSpan > self.skewTicks || held.exceeds(self.configuration) else { return }
+        if !holdsAudio { self.releaseAudio(upTo: self.source?.leadTime ?? .min) }
+        guard self.source?.holdsTooMuch(self.configuration) == true, let held = self.source else { return }
         if !held.holdsAudio {
             self.leadByAudio()
         } else if let first = held.heldAudio.first, first.dts.ticks > held.leadTime ?? .min {
@@ -227,22 +225,22 @@ extension StreamPackager {
         }
     }
 
-    private var skewTicks: Int64 { self.configuration.maximumSkewMillis * 90 }
+    var skewTicks: Int64 { self.configuration.maximumSkewMillis * 90 }
 
     /// Video is away: audio goes on alone, in segments by time, of `wanted` ticks or the configured duration.
     private mutating func leadByAudio(wanted: Int64? = nil) {
-        guard let frame = self.source?.takeHeld(), let plan = self.plans.last else { return }
+        guard let frame = self.source?.takeHeld() else { return }
         let time = self.audioLane?.start(ofAudioAt: frame.dts.ticks) ?? frame.dts.ticks
         if self.isTooLong(until: frame) {
-            let reach = max(self.source?.givenEnd ?? 0, plan.start)
+            let reach = max(self.source?.givenEnd ?? 0, self.openStart)
             if frame.dts.ticks - reach > Ticks.perSecond {
                 self.perform(.run(after: reach), at: frame)
             } else {
                 // A short hole is cut in front.
-                let boundary = min(max(plan.start + self.wantedTicks, reach), time)
+                let boundary = min(max(self.openStart + self.wantedTicks, reach), time)
                 self.startSegment(start: boundary, decodeStart: boundary, leadsAudio: false)
             }
-        } else if time - plan.start >= wanted ?? self.wantedTicks {
+        } else if time - self.openStart >= wanted ?? self.wantedTicks {
             self.startSegment(start: time, decodeStart: time, leadsAudio: false)
         }
         self.put(frame)
@@ -287,9 +285,12 @@ extension StreamPackager {
     }
 
     private mutating func putAudio(_ frame: Frame) {
-        guard let lane = self.audioLane else { return self.drop(frame, reports: false) }
-        if lane.isTooLate(ticks: frame.dts.ticks + Ticks.perSecond / 10) { return self.drop(frame, reports: true) }
-        let time = lane.start(ofAudioAt: frame.dts.ticks)
+        guard let time = self.audioLane?.start(ofAudioAt: frame.dts.ticks) else {
+            return self.drop(frame, reports: false)
+        }
+        if self.audioLane?.isTooLate(ticks: frame.dts.ticks + Ticks.perSecond / 10) == true {
+            return self.drop(frame, reports: true)
+        }
         while let sequence = self.audioLane?.plan.sequence, let next = self.plan(after: sequence), time >= next.start {
             self.audioLane?.cross(to: next, at: next.start, isContinuous: true, sink: &self.sink)
         }
@@ -299,13 +300,16 @@ extension StreamPackager {
     }
 
     func plan(after sequence: UInt64) -> SegmentPlan? {
-        guard let first = self.plans.first?.sequence, sequence + 1 >= first else { return nil }
+        guard sequence + 1 < self.sink.position.nextSequence, let first = self.plans.first?.sequence,
+            sequence + 1 >= first
+        else { return nil }
         let index = Int(sequence + 1 - first)
         return index < self.plans.count ? self.plans[index] : nil
     }
 
     /// Forgets the plans that no lane needs; the newest stays.
     mutating func prune() {
+        guard self.plans.count > 1 else { return }
         let lowest = min(
             self.videoLane?.plan.sequence ?? .max, self.audioLane?.plan.sequence ?? .max,
             self.transport?.plan.sequence ?? .max)
@@ -315,6 +319,7 @@ extension StreamPackager {
     mutating func makePlan(start: Int64, decodeStart: Int64, run: PackagingRun, isDiscontinuity: Bool) {
         let sequence = self.sink.position.nextSequence
         self.sink.position.nextSequence += 1
+        (self.openStart, self.openDecodeStart) = (start, decodeStart)
         self.plans.append(
             SegmentPlan(
                 sequence: sequence, run: run, isDiscontinuity: isDiscontinuity,

@@ -11,7 +11,10 @@ extension StreamPackager {
     ///
     /// `end`: what was before ended there, in front of a hole; `nil`: the frame follows the one before it. A discontinuity
     /// is announced unless only names change.
-    mutating func startRun(with frame: Frame, kinds: Set<MediaKind>, audio: Frame?, after end: Int64?) -> Bool {
+    /// `start`: where it is presented from, if not from the frame on.
+    mutating func startRun(
+        with frame: Frame, kinds: Set<MediaKind>, audio: Frame?, after end: Int64?, from start: Int64? = nil
+    ) -> Bool {
         var tracks = RunTracks()
         if kinds.contains(.video) {
             self.resolve(.video, describedBy: frame.kind == .video ? frame.payload : nil, into: &tracks)
@@ -19,7 +22,7 @@ extension StreamPackager {
         if kinds.contains(.audio) { self.resolve(.audio, describedBy: audio?.payload, into: &tracks) }
         guard var source = self.source, frame.kind == .video ? tracks.videoTrack != nil : tracks.audioTrack != nil
         else { return false }
-        let start = self.start(of: frame)
+        let start = start ?? self.start(of: frame)
         let isFirst = self.plans.isEmpty
         let isDiscontinuity = source.breaksRun
         let changesAudio = source.holdsAudio

@@ -27,6 +27,9 @@ package struct StreamPackager: Sendable {
     private var isFresh: Bool
     /// The segments that some lane has yet to begin or has open, by sequence. The last one is the newest.
     var plans = Deque<SegmentPlan>()
+    /// Where the newest segment begins, in ticks of 90 kHz: in presentation, and in decoding.
+    var openStart: Int64 = 0
+    var openDecodeStart: Int64 = 0
     var videoLane: FragmentLane?
     var audioLane: FragmentLane?
     var transport: TransportLane?
@@ -169,7 +172,9 @@ package struct StreamPackager: Sendable {
         guard var source = self.source, let first = source.gathered.first else { return }
         let frames = source.takeGathered()
         let lead = frames.first { $0.kind == .video } ?? first
-        let start = lead.pts.ticks
+        // Pictures are shown a little after they are decoded; the audio of that time is kept.
+        let sound = frames.first { $0.kind == .audio && $0.dts.ticks >= lead.pts.ticks - Self.leadInTicks }
+        let start = min(lead.pts.ticks, sound?.dts.ticks ?? lead.pts.ticks)
         let wall = (source.firstMillis ?? nowMillis) + max(0, Ticks.millis(start - first.dts.ticks))
         source.anchorTicks = start
         source.anchorMillis = max(wall, self.sink.position.endMillis)
@@ -177,7 +182,7 @@ package struct StreamPackager: Sendable {
         source.breaksRun = !self.isFresh
         self.source = source
         let kinds = Set(frames.map(\.kind))
-        guard self.startRun(with: lead, kinds: kinds, audio: frames.first { $0.kind == .audio }, after: nil)
+        guard self.startRun(with: lead, kinds: kinds, audio: sound, after: nil, from: start)
         else {
             self.source?.isRunning = false
             self.sink.counters.droppedFrames += frames.count
@@ -190,10 +195,13 @@ package struct StreamPackager: Sendable {
         for frame in frames { self.route(frame) }
     }
 
+    /// How much audio a source may begin with before the first picture.
+    private static let leadInTicks: Int64 = 300 * 90
+
     /// About where an audio frame ends, in ticks of 90 kHz.
     func end(of frame: Frame) -> Int64 {
-        guard let track = self.source?.audio, let samples = AudioFrameLength.samples(of: frame.payload, in: track),
-            case .audio(let format) = track.format, let rate = format.sampleRate, rate > 0
+        guard let track = self.source?.audio, case .audio(let format) = track.format,
+            let samples = AudioFrameLength.samples(of: frame.payload, in: track), let rate = format.sampleRate, rate > 0
         else { return frame.dts.ticks + 1800 }
         return frame.dts.ticks + Ticks.convert(Int64(samples), from: Int64(rate), to: Ticks.perSecond)
     }

@@ -223,8 +223,11 @@ package struct RecordingWriter: Sendable {
         self.configuration.kinds.includes(kind) && self.known(kind) == nil
     }
 
-    private mutating func open(tracks: [Track], base: MediaTime, wallOffset: Int64) {
-        let start = max(base.millis + wallOffset, self.lastEndMillis)
+    /// `goesOn`: right behind the file before, whose sound and picture do not end at the same moment. The clock must not
+    /// be moved for that, or it would be again with each file.
+    private mutating func open(tracks: [Track], base: MediaTime, wallOffset: Int64, goesOn: Bool = false) {
+        let clock = base.millis + wallOffset
+        let start = goesOn ? clock : max(clock, self.lastEndMillis)
         self.wallOffset = start - base.millis
         let (file, header) = RecordingFile.begin(
             format: self.configuration.format, tracks: tracks, metadata: self.metadata, frames: self.pending,
@@ -267,7 +270,7 @@ package struct RecordingWriter: Sendable {
         if frame.kind == .video, let audioEnd, audioEnd < base, base - audioEnd < MediaTime(millis: 500) {
             base = audioEnd
         }
-        self.open(tracks: self.recordable, base: base, wallOffset: self.wallOffset ?? 0)
+        self.open(tracks: self.recordable, base: base, wallOffset: self.wallOffset ?? 0, goesOn: true)
     }
 
     private mutating func write(_ frame: Frame) {

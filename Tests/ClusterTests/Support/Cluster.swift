@@ -43,6 +43,7 @@ final class ClusterNode: Sendable {
     let ports: [Int]
     let settings: [String]
     private let sandbox: Sandbox
+    private let launch: Launch
     private let current: LockedBox<Child>
 
     var child: Child { self.current.value }
@@ -50,7 +51,10 @@ final class ClusterNode: Sendable {
     var httpPort: Int { self.ports[1] }
     var apiPort: Int { self.ports[2] }
 
-    init(_ name: String, role: String, ports: [Int], settings: [String: String], sandbox: Sandbox) throws {
+    init(
+        _ name: String, role: String, ports: [Int], settings: [String: String], sandbox: Sandbox,
+        launch: Launch = Launch()
+    ) throws {
         self.name = name
         self.role = role
         self.ports = ports
@@ -62,13 +66,15 @@ final class ClusterNode: Sendable {
         self.settings = (role == "origin" ? files.merging(settings) { $1 } : settings).sorted { $0.key < $1.key }
             .flatMap { ["--set", "\($0.key)=\($0.value)"] }
         self.sandbox = sandbox
-        self.current = LockedBox(try sandbox.start(name, try Tools.program(role), self.settings))
+        self.launch = launch
+        self.current = LockedBox(try launch.start(name, try Tools.program(role), self.settings, sandbox))
     }
 
     /// Starts the program once more, with the same ports and settings.
     func restart() async throws {
         self.child.destroy()
-        self.current.value = try self.sandbox.start(self.name, try Tools.program(self.role), self.settings)
+        self.current.value = try self.launch.start(
+            self.name, try Tools.program(self.role), self.settings, self.sandbox)
         try await self.isReady()
     }
 
@@ -102,6 +108,18 @@ final class ClusterNode: Sendable {
             ["-s", "-f", "-m", "2", "-H", "Authorization: Bearer \(Cluster.secret)", self.apiURL(path)], expecting: nil)
         guard !text.isEmpty else { return nil }
         return try JSONDecoder().decode(type, from: Data(text.utf8))
+    }
+
+    /// The status of a request to the API that changes something; 0 when there was no answer.
+    @discardableResult
+    func send(_ method: String, _ path: String) async throws -> Int {
+        let text = try await self.sandbox.run(
+            try Tools.command("curl"),
+            [
+                "-s", "-o", "/dev/null", "-m", "5", "-X", method, "-w", "%{http_code}", "-H",
+                "Authorization: Bearer \(Cluster.secret)", self.apiURL(path),
+            ], expecting: nil)
+        return Int(text) ?? 0
     }
 
     /// The streams of an origin or edge; `nil` when it does not answer.
@@ -173,19 +191,23 @@ final class Cluster: Sendable {
         }
     }
 
-    func origin(_ name: String = "origin", _ settings: [String: String] = [:]) async throws -> ClusterNode {
-        try await self.node(name, role: "origin", settings)
+    func origin(
+        _ name: String = "origin", _ settings: [String: String] = [:], launch: Launch = Launch()
+    ) async throws -> ClusterNode {
+        try await self.node(name, role: "origin", settings, launch)
     }
 
     func edge(_ name: String = "edge", _ settings: [String: String] = [:]) async throws -> ClusterNode {
         try await self.node(name, role: "edge", settings)
     }
 
-    private func node(_ name: String, role: String, _ settings: [String: String]) async throws -> ClusterNode {
+    private func node(
+        _ name: String, role: String, _ settings: [String: String], _ launch: Launch = Launch()
+    ) async throws -> ClusterNode {
         let own = [
             "cluster.coordinator": "http://127.0.0.1:\(self.coordinator.apiPort)", "cluster.secret": Self.secret,
         ]
-        let node = try await Self.node(name, role: role, own.merging(settings) { $1 }, self.sandbox)
+        let node = try await Self.node(name, role: role, own.merging(settings) { $1 }, self.sandbox, launch)
         try await until("the coordinator knows \(name)", within: .seconds(10)) {
             try await self.coordinator.nodes()?[name] != nil
         }
@@ -194,7 +216,7 @@ final class Cluster: Sendable {
 
     /// Starts a node that no coordinator knows, unless the settings name one.
     static func node(
-        _ name: String, role: String, _ settings: [String: String], _ sandbox: Sandbox
+        _ name: String, role: String, _ settings: [String: String], _ sandbox: Sandbox, _ launch: Launch = Launch()
     ) async throws -> ClusterNode {
         let ports = try Sandbox.freePorts(3)
         let own = [
@@ -202,7 +224,8 @@ final class Cluster: Sendable {
             "http.listen": "127.0.0.1:\(ports[1])", "api.listen": "127.0.0.1:\(ports[2])",
         ]
         let node = try ClusterNode(
-            name, role: role, ports: ports, settings: own.merging(settings) { $1 }, sandbox: sandbox)
+            name, role: role, ports: ports, settings: own.merging(settings) { $1 }, sandbox: sandbox,
+            launch: launch)
         try await node.isReady()
         return node
     }

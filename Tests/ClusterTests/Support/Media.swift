@@ -4,9 +4,10 @@ import Foundation
 enum Media {
     static let quiet = ["-hide_banner", "-nostdin", "-loglevel", "warning"]
 
-    /// Makes an FLV file of a moving picture with B-frames, and AAC. Keyframes are two seconds apart.
+    /// Makes an FLV file of a moving picture with B-frames, and AAC. Keyframes are two seconds apart: 50 frames.
     static func makeSource(
-        _ sandbox: Sandbox, seconds: Int, name: String = "source.flv", size: String = "320x180", frequency: Int = 440
+        _ sandbox: Sandbox, seconds: Int, name: String = "source.flv", size: String = "320x180", frequency: Int = 440,
+        group: Int = 50
     ) async throws -> URL {
         let file = sandbox.file(name)
         _ = try await sandbox.run(
@@ -15,7 +16,8 @@ enum Media {
                 "-f", "lavfi", "-i", "testsrc2=size=\(size):rate=25",
                 "-f", "lavfi", "-i", "sine=frequency=\(frequency):sample_rate=44100", "-t", "\(seconds)",
                 "-c:v", "libx264", "-preset", "veryfast", "-bf", "3", "-b_strategy", "0", "-pix_fmt", "yuv420p",
-                "-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-b:v", "400k", "-c:a", "aac", "-b:a", "64k",
+                "-g", "\(group)", "-keyint_min", "\(group)", "-sc_threshold", "0", "-b:v", "400k", "-c:a", "aac",
+                "-b:a", "64k",
                 "-ac", "2", "-f", "flv", file.path,
             ], within: .seconds(120))
         return file

@@ -88,6 +88,27 @@ package struct ServiceURL: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
+/// A URL that is told of something by HTTP: a service with the path and query of what listens there.
+package struct CallbackURL: Sendable, Hashable, CustomStringConvertible {
+    package var service: ServiceURL
+    /// From `/` on, as it stands in the request.
+    package var target: String
+
+    init(parsing text: String) throws(ValueProblem) {
+        let expected = "http://HOST:PORT/PATH or https://HOST:PORT/PATH, such as http://api:8085/on_dvr"
+        guard let separator = text.firstRange(of: "://") else { throw .invalid(expected: expected) }
+        let end = text[separator.upperBound...].firstIndex { $0 == "/" || $0 == "?" } ?? text.endIndex
+        let target = text[end...]
+        guard target.utf8.allSatisfy({ (0x21...0x7E).contains($0) && $0 != UInt8(ascii: "#") }) else {
+            throw .invalid(expected: "\(expected), in printable ASCII and without a fragment")
+        }
+        self.service = try ServiceURL(parsing: String(text[..<end]))
+        self.target = target.first == "/" ? String(target) : "/\(target)"
+    }
+
+    package var description: String { self.service.description + self.target }
+}
+
 /// The hosts that a vhost answers to: one name, or all names below one.
 package enum DomainPattern: Sendable, Hashable, CustomStringConvertible {
     /// Lower case, without a port and without a dot at the end.

@@ -30,9 +30,17 @@ extension StreamSettings {
         package var segmentsPerKey = 5
         /// Streams `name_…` are variants of `name`.
         package var groups = true
+        /// Groups whose streams are named one by one.
+        package var groupMembers: [StreamGroup] = []
         package var dash = true
 
         package init() {}
+    }
+
+    /// Streams of one app that are variants of one picture.
+    package struct StreamGroup: Sendable, Equatable {
+        package var name: String
+        package var members: [String]
     }
 
     /// Recording.
@@ -52,7 +60,7 @@ extension StreamSettings {
         package var path = "[app]/[stream]/[2006]-[01]-[02]T[15]-[04]-[05].[999].[ext]"
         /// A finished MP4 gets its index in front.
         package var progressive = true
-        package var onFile: [ServiceURL] = []
+        package var onFile: [CallbackURL] = []
 
         package init() {}
     }

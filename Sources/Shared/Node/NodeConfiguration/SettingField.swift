@@ -1,3 +1,4 @@
+import Media
 import MediaStorage
 import NIOCore
 
@@ -239,6 +240,16 @@ extension SettingCodec where Value == [ServiceURL] {
     }
 }
 
+extension SettingCodec where Value == [CallbackURL] {
+    static var callbackURLs: Self {
+        .list("URLs") { (text) throws(ValueProblem) in
+            try CallbackURL(parsing: text)
+        } write: {
+            $0.description
+        }
+    }
+}
+
 extension SettingCodec where Value == [String] {
     /// Browser origins: `*` or `scheme://host[:port]`.
     static var webOrigins: Self {
@@ -254,6 +265,23 @@ extension SettingCodec where Value == [String] {
             return text.lowercased()
         } write: {
             $0
+        }
+    }
+}
+
+extension SettingCodec where Value == [StreamSettings.StreamGroup] {
+    /// `NAME=STREAM+STREAM`: names that a stream can have.
+    static var streamGroups: Self {
+        .list("NAME=STREAM+STREAM") { (text) throws(ValueProblem) in
+            let parts = text.split(separator: "=", omittingEmptySubsequences: false)
+            let members = parts.count == 2 ? parts[1].split(separator: "+", omittingEmptySubsequences: false) : []
+            let names = (parts.prefix(1) + members).map(String.init)
+            guard parts.count == 2, names.allSatisfy({ (try? StreamKey(app: "app", name: $0)) != nil }) else {
+                throw .invalid(expected: "NAME=STREAM+STREAM, with names that streams can have")
+            }
+            return StreamSettings.StreamGroup(name: names[0], members: Array(names.dropFirst()))
+        } write: {
+            "\($0.name)=\($0.members.joined(separator: "+"))"
         }
     }
 }

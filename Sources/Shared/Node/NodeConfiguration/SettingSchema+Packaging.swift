@@ -42,7 +42,7 @@ extension SettingSchema {
             "hls.window", \.hls.window, .duration(.seconds(1) ... .hours(1)),
             "What a live playlist lists at least; never less than three segments."),
         .init(
-            "hls.dvr_window", \.hls.dvrWindow, .duration(.zero ... .hours(7 * 24)),
+            "hls.dvr_window", \.hls.dvrWindow, .duration(.zero ... .hours(12)),
             "How far back viewers can seek with `?dvr=SECONDS`; needs `stream.hls.disk`."),
         .init(
             "hls.maximum_segment_percent", \.hls.maximumSegmentPercent, .integer(110...1_000),
@@ -62,6 +62,9 @@ extension SettingSchema {
         .init(
             "hls.groups", \.hls.groups, .flag,
             "Whether streams `name_…` are offered together as variants by the playlist of `name`."),
+        .init(
+            "hls.group_members", \.hls.groupMembers, .streamGroups,
+            "Groups whose streams have other names: `game=cam-hd+cam-sd` makes the two the variants of `game`."),
         .init(
             "hls.dash", \.hls.dash, .flag, "Whether an MPEG-DASH manifest is offered for the same segments (`fmp4`)."),
     ]
@@ -83,7 +86,7 @@ extension SettingSchema {
             "dvr.progressive", \.dvr.progressive, .flag,
             "Whether a finished MP4 is rewritten with its index in front, so that it plays while it downloads."),
         .init(
-            "dvr.on_file", \.dvr.onFile, .serviceURLs,
+            "dvr.on_file", \.dvr.onFile, .callbackURLs,
             "URLs that are sent SRS's `on_dvr` JSON when a file is finished."),
     ]
 

@@ -125,7 +125,17 @@ extension NodeSettings {
                 sets.append(("vhosts[\(index)].apps.\(app)", settings))
             }
         }
+        for (key, folder) in [("media.directory", self.media.directory), ("media.recordings", self.media.recordings)]
+        where self.role == .origin && (folder.isEmpty || folder.allSatisfy { $0 == "/" || $0 == "." }) {
+            found.add(key, "\"\(folder)\" is no folder for files of streams")
+        }
+        let isClustered = !self.cluster.coordinator.isEmpty || !self.cluster.origins.isEmpty
         for (prefix, settings) in sets {
+            if !settings.play.urlSecret.isEmpty, isClustered, self.cluster.secret.isEmpty {
+                found.add(
+                    "\(prefix).play.url_secret",
+                    "nodes have no signed paths: cluster.secret has to be set, by which they know each other")
+            }
             let interval = settings.snapshot.interval
             if interval > .zero, interval < .seconds(1) {
                 found.add(

@@ -4,6 +4,7 @@ import Logging
 import Media
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// Tells HTTP servers of finished recordings, with SRS's `on_dvr` body.
 ///
@@ -29,6 +30,7 @@ final class FileCallbacks: Sendable {
     private let files: AsyncStream<File>
     private let queue: AsyncStream<File>.Continuation
     private let service: String
+    private let waiting = Atomic<Int>(0)
 
     init(node: String, instance: String, logger: Logger) {
         self.node = node
@@ -40,15 +42,27 @@ final class FileCallbacks: Sendable {
     /// Any thread may call.
     func finished(_ file: File) {
         guard !file.urls.isEmpty else { return }
-        if case .dropped = self.queue.yield(file) {
-            self.logger.error("too many finished recordings wait to be told", metadata: ["file": "\(file.path)"])
+        self.waiting.add(1, ordering: .relaxed)
+        switch self.queue.yield(file) {
+        case .enqueued: break
+        case .dropped, .terminated:
+            self.waiting.subtract(1, ordering: .relaxed)
+            self.logger.error("a finished recording cannot be told any more", metadata: ["file": "\(file.path)"])
+        @unknown default: break
         }
     }
 
-    /// Runs until its task is cancelled.
+    /// Nothing more will be told.
+    func finish() { self.queue.finish() }
+
+    /// Whether all that was finished was told, or given up.
+    var isIdle: Bool { self.waiting.load(ordering: .relaxed) == 0 }
+
+    /// Runs until everything is told after `finish`, or its task is cancelled.
     func run(client: HTTPClient) async {
         for await file in self.files {
             for url in file.urls { await self.tell(url, of: file, client) }
+            self.waiting.subtract(1, ordering: .relaxed)
         }
     }
 

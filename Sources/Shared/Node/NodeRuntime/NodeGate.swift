@@ -50,6 +50,9 @@ final class NodeGate: SessionGate {
     ) async -> Result<PlayGrant, SessionRefusal> {
         do throws(SessionRefusal) {
             let key = try self.key(peer)
+            guard relay != nil || self.settings.streamSettings(for: key).play.urlSecret.isEmpty else {
+                throw SessionRefusal(.notFound, "\(key) is played below signed paths only, by HLS and DASH")
+            }
             let grant = try await self.grant(key, on: loop)
             if let relay, grant.epoch > 0, relay.epoch > grant.epoch {
                 throw SessionRefusal(

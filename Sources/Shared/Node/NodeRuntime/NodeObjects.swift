@@ -27,6 +27,11 @@ struct NodeObjects: MediaObjectSource {
         case .snapshot:
             return self.claims.grant(request.key) == nil
                 ? self.fromElsewhere(request, on: loop) : media.snapshots.reply(to: request, on: loop)
+        case .multivariant where !self.isOurs(request.key, media):
+            // A group whose streams are published here.
+            let own = media.segments.reply(to: request, on: loop)
+            if case .now(.object) = own { return own }
+            return self.fromElsewhere(request, on: loop)
         default:
             return self.isOurs(request.key, media)
                 ? media.segments.reply(to: request, on: loop) : self.fromElsewhere(request, on: loop)
@@ -90,13 +95,20 @@ final class ObjectRoutes: Sendable {
     private let routes: RouteSource
     private let link: ClusterLink?
     private let httpPort: Int
+    private let hasGroups: @Sendable (StreamKey) -> Bool
+    private let declared: @Sendable (StreamKey) -> [StreamKey]
     private let nodes = Mutex(Nodes())
     /// The origins of recordings that were asked for.
     private let recordings = Mutex<[String: String]>([:])
 
     private static let maximumRecordings = 10_000
 
-    init(routes: RouteSource, link: ClusterLink?, httpPort: Int) {
+    init(
+        routes: RouteSource, link: ClusterLink?, httpPort: Int, hasGroups: @escaping @Sendable (StreamKey) -> Bool,
+        declared: @escaping @Sendable (StreamKey) -> [StreamKey]
+    ) {
+        self.hasGroups = hasGroups
+        self.declared = declared
         self.routes = routes
         self.link = link
         self.httpPort = httpPort
@@ -114,19 +126,18 @@ final class ObjectRoutes: Sendable {
     }
 
     private func recorders(of key: StreamKey, from: Int64, to: Int64, _ link: ClusterLink) async -> UpstreamAnswer {
-        guard let page = await link.recordings(of: key, fromMillis: from, toMillis: to) else {
+        guard let recordings = await link.recordings(of: key, fromMillis: from, toMillis: to) else {
             return .unavailable("the coordinator cannot be reached")
         }
         var names: [String] = []
-        for entry in page.recordings where !names.contains(entry.node) { names.append(entry.node) }
+        for entry in recordings where !names.contains(entry.node) { names.append(entry.node) }
         guard !names.isEmpty else { return .notFound }
         var upstreams: [ObjectUpstream] = []
         for name in names {
-            guard let upstream = await self.node(name, link) else {
-                return .unavailable("\(name), which has a part of the recording, is away")
-            }
-            upstreams.append(upstream)
+            // An origin that is away keeps nobody from what the others have.
+            if let upstream = await self.node(name, link) { upstreams.append(upstream) }
         }
+        guard !upstreams.isEmpty else { return .unavailable("\(names[0]), which has the recording, is away") }
         return upstreams.count == 1 ? .upstreams(upstreams) : .spread(upstreams)
     }
 
@@ -168,7 +179,11 @@ final class ObjectRoutes: Sendable {
 
     /// The live streams `name_…` that are variants of `name`; empty if `name` itself is live.
     func members(of key: StreamKey) -> [StreamKey] {
-        guard let live = self.link?.liveStreams, !live.contains(key) else { return [] }
+        // A stream that waits for its publisher is no group.
+        guard self.hasGroups(key), let link = self.link, link.cachedRoute(for: key) == nil else { return [] }
+        let live = link.liveStreams
+        let declared = self.declared(key)
+        if !declared.isEmpty { return declared.filter(live.contains) }
         return live.filter { $0.vhost == key.vhost && $0.app == key.app && $0.name.hasPrefix(key.name + "_") }
             .sorted { $0.name < $1.name }
     }

@@ -143,7 +143,9 @@ private struct NodeParts {
         _ settings: NodeSettings, routes: RouteSource, link: ClusterLink?, _ group: MultiThreadedEventLoopGroup,
         _ logger: Logger
     ) -> (cache: ObjectCache, client: HTTPClient) {
-        let objects = ObjectRoutes(routes: routes, link: link, httpPort: settings.edge.originHTTPPort)
+        let objects = ObjectRoutes(
+            routes: routes, link: link, httpPort: settings.edge.originHTTPPort,
+            hasGroups: { settings.streamSettings(for: $0).hls.groups }, declared: { settings.groupMembers(of: $0) })
         let resolver = ObjectCacheResolver(
             upstreams: { await objects.upstreams(of: $0, $1) }, groupMembers: { objects.members(of: $0) },
             multivariant: { GroupPlaylist.playlist(of: $1.map { ($0.key.name, $0.info) }) })
@@ -306,7 +308,7 @@ private struct NodeParts {
     func close() async {
         self.objects.cache?.shutdown()
         try? await self.cacheClient?.shutdown()
-        await self.media?.close(within: self.settings.shutdown.drainDeadline)
+        await self.media?.close()
     }
 }
 

@@ -26,9 +26,12 @@ final class OriginMedia: Service {
     private let callbacks: FileCallbacks
     private let link: ClusterLink?
     private let logger: Logger
+    private let closeDeadline: TimeAmount
 
     /// How often files that nobody needs any more are looked for.
     private static let maintenanceInterval = Duration.seconds(3)
+    /// How long a stopping origin waits for the servers that are told of recordings.
+    private static let callbackDeadline = TimeAmount.seconds(5)
 
     /// Opens the catalogue and reads what was before, so that it is there before the first publisher.
     static func start(
@@ -49,6 +52,7 @@ final class OriginMedia: Service {
         self.database = database
         self.link = link
         self.logger = logger
+        self.closeDeadline = settings.shutdown.drainDeadline
         let writers = StorageWriters(
             template: StorageWriterConfiguration(
                 root: NodeSettings.absolute(settings.media.directory),
@@ -56,7 +60,8 @@ final class OriginMedia: Service {
             logger: logger)
         self.writers = writers
         self.segments = SegmentStore(
-            catalog: database, writers: writers, logger: logger, configuration: { settings.segments(of: $0) })
+            catalog: database, writers: writers, logger: logger, members: { settings.groupMembers(of: $0) },
+            hasGroups: { settings.streamSettings(for: $0).hls.groups }, configuration: { settings.segments(of: $0) })
         let callbacks = FileCallbacks(node: settings.node.id, instance: instance, logger: logger)
         self.callbacks = callbacks
         self.recorder = Recorder(
@@ -113,10 +118,25 @@ final class OriginMedia: Service {
 
     func run() async throws {
         let client = HTTPClient(eventLoopGroupProvider: .singleton)
+        await withDiscardingTaskGroup { tasks in
+            tasks.addTask { await self.callbacks.run(client: client) }
+            await self.work()
+            // What ends now is told, too, as far as the time allows.
+            await self.recorder.close(within: self.closeDeadline)
+            self.callbacks.finish()
+            let deadline = NIODeadline.now() + Self.callbackDeadline
+            while !self.callbacks.isIdle, NIODeadline.now() < deadline {
+                try? await Task.sleep(for: .milliseconds(50))
+            }
+            tasks.cancelAll()
+        }
+        try await client.shutdown()
+    }
+
+    private func work() async {
         await cancelWhenGracefulShutdown {
             await withDiscardingTaskGroup { tasks in
                 tasks.addTask { await self.segments.run() }
-                tasks.addTask { await self.callbacks.run(client: client) }
                 tasks.addTask { await self.maintain() }
                 if let link = self.link {
                     tasks.addTask {
@@ -127,7 +147,6 @@ final class OriginMedia: Service {
                 }
             }
         }
-        try await client.shutdown()
     }
 
     private func maintain() async {
@@ -138,9 +157,8 @@ final class OriginMedia: Service {
         }
     }
 
-    /// Finishes what is being written, within `limit`. Publishers have left by now.
-    func close(within limit: TimeAmount) async {
-        await self.recorder.close(within: limit)
+    /// Waits for what is on its way to the disk. Publishers have left by now.
+    func close() async {
         await self.snapshots.close()
         await self.writers.close()
         await self.database.close()

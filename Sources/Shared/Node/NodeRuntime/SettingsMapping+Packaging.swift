@@ -16,21 +16,28 @@ extension NodeSettings {
         let hls = self.streamSettings(for: key).hls
         guard hls.enabled else { return nil }
         return SegmentStoreConfiguration(
-            packaging: hls.packaging, disk: hls.disk ? self.disk(hls) : nil, disposeMillis: hls.dispose.millis)
+            packaging: hls.packaging, disk: hls.disk ? self.disk(hls, of: key) : nil, disposeMillis: hls.dispose.millis)
     }
 
-    private func disk(_ hls: StreamSettings.HLS) -> SegmentStoreConfiguration.Disk {
-        let pattern = Self.pattern(hls.path, clock: self.media.clock) ?? .segments
+    private func disk(_ hls: StreamSettings.HLS, of key: StreamKey) -> SegmentStoreConfiguration.Disk {
+        let pattern = self.pattern(hls.path, of: key) ?? .segments
         var disk = SegmentStoreConfiguration.Disk(root: Self.absolute(self.media.directory), pattern: pattern)
         disk.writesPlaylists = disk.isServable
         return disk
+    }
+
+    /// The streams of the group that `key` names in the settings; empty if it names none.
+    func groupMembers(of key: StreamKey) -> [StreamKey] {
+        let groups = self.streamSettings(for: key).hls.groupMembers
+        guard let group = groups.first(where: { $0.name == key.name }) else { return [] }
+        return group.members.compactMap { try? StreamKey(vhost: key.vhost, app: key.app, name: $0) }
     }
 
     func recording(of key: StreamKey) -> RecordingSettings {
         let dvr = self.streamSettings(for: key).dvr
         return RecordingSettings(
             isEnabled: dvr.enabled, configuration: dvr.recorder,
-            pattern: Self.pattern(dvr.path, clock: self.media.clock) ?? .recordings)
+            pattern: self.pattern(dvr.path, of: key) ?? .recordings)
     }
 
     /// How pictures of a stream are made; `nil` if they are not.
@@ -38,16 +45,18 @@ extension NodeSettings {
         let snapshot = self.streamSettings(for: key).snapshot
         guard snapshot.enabled else { return nil }
         var configuration = SnapshotConfiguration(maximumWidth: snapshot.width, quality: snapshot.quality)
-        if snapshot.interval > .zero, let pattern = Self.pattern(snapshot.path, clock: self.media.clock) {
+        if snapshot.interval > .zero, let pattern = self.pattern(snapshot.path, of: key) {
             configuration.periodic = .init(
                 interval: snapshot.interval, root: Self.absolute(self.media.directory), pattern: pattern)
         }
         return configuration
     }
 
-    /// Patterns were checked when the configuration was read.
-    static func pattern(_ text: String, clock: PathPattern.Clock) -> PathPattern? {
-        try? PathPattern(text, clock: clock)
+    /// A pattern that was checked when the configuration was read. Streams of equal names in other vhosts than the default
+    /// one have a folder of their vhost, unless the pattern says where.
+    private func pattern(_ text: String, of key: StreamKey) -> PathPattern? {
+        let isApart = key.vhost == StreamKey.defaultVhost || text.contains("[vhost]")
+        return try? PathPattern(isApart ? text : "[vhost]/" + text, clock: self.media.clock)
     }
 
     /// The path of a folder, from `/` on and without a `/` at its end.

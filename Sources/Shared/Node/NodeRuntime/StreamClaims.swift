@@ -60,7 +60,7 @@ final class StreamClaims: StreamObserver {
         guard let link = self.link else { return self.nextLocalEpoch() }
         switch await link.claim(key, token: token, policy: policy, patience: .seconds(2)) {
         case .granted(let epoch, let position):
-            if let position { self.media.withLock { $0 }?.seed(position, for: key) }
+            if let position, position.isValid { self.media.withLock { $0 }?.seed(position, for: key) }
             return epoch
         case .provisional(let epoch): return epoch
         case .conflict(let conflict): throw SessionRefusal(.busy, conflict.description)

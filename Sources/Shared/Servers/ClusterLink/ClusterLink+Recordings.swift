@@ -23,14 +23,23 @@ extension ClusterLink {
         }
     }
 
-    /// One page of the recordings of `key` that overlap a time, on whatever origin; `nil` if nobody can tell.
-    package func recordings(of key: StreamKey, fromMillis: Int64, toMillis: Int64) async -> RecordingPage? {
+    /// The recordings of `key` that overlap a time, on whatever origins, the first 10,000; `nil` if nobody can tell.
+    package func recordings(of key: StreamKey, fromMillis: Int64, toMillis: Int64) async -> [RecordingEntry]? {
         guard let client = await self.connectedClient() else { return nil }
         let stream =
             "vhost=\(CoordinatorClient.escape(key.vhost))&app=\(CoordinatorClient.escape(key.app))"
             + "&stream=\(CoordinatorClient.escape(key.name))"
         let url = self.url("recordings?\(stream)&from=\(fromMillis)&to=\(toMillis)&limit=1000")
-        return try? await client.get(url, as: RecordingPage.self)
+        var found: [RecordingEntry] = []
+        var cursor: String?
+        for _ in 0..<10 {
+            let place = cursor.map { "&cursor=\(CoordinatorClient.escape($0))" } ?? ""
+            guard let page = try? await client.get(url + place, as: RecordingPage.self) else { return nil }
+            found += page.recordings
+            cursor = page.next
+            if cursor == nil { break }
+        }
+        return found
     }
 
     /// What became of the question where a recording is.

@@ -22,8 +22,7 @@ struct ObjectHTTPRequest: Equatable {
         var path = target.path[...]
         guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return nil }
         let file = path[path.utf8.index(after: slash)...]
-        if file.utf8.first == UInt8(ascii: "_") {
-            guard let name = MediaObjectName(fileName: String(file)) else { return nil }
+        if file.utf8.first == UInt8(ascii: "_"), let name = MediaObjectName(fileName: String(file)) {
             self.name = name
             path = path[..<slash]
         } else {

@@ -27,6 +27,8 @@ package final class MediaDatabase: Sendable {
     private struct State {
         var pool: DatabasePool?
         var status: Status
+        /// The log has a line of `status`.
+        var isLogged = false
         var pending: [Change] = []
         var isScheduled = false
         var droppedChanges = 0
@@ -272,12 +274,13 @@ extension MediaDatabase {
     /// Sets the status, and logs when it changes.
     private func note(_ error: MediaDatabaseError?) {
         let next: Status = error.map { .degraded($0) } ?? .ready
-        let old = self.state.withLock { state -> Status? in
-            guard state.status != .closed, state.status != next || state.pool == nil else { return nil }
-            defer { state.status = next }
-            return state.status
+        let isNews = self.state.withLock { state in
+            guard state.status != .closed, state.status != next || !state.isLogged else { return false }
+            state.status = next
+            state.isLogged = true
+            return true
         }
-        guard let old, old != next else { return }
+        guard isNews else { return }
         if let error {
             self.logger.error(
                 "the media database is out of use, live streams go on from memory: \(error)",

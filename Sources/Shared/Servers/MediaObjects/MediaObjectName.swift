@@ -123,7 +123,8 @@ package enum RecordingObjectName: Sendable, Hashable {
             else { return nil }
             self = suffix == "mp4" ? .file(from: from, to: to) : .playlist(from: from, to: to)
         case "m4s":
-            guard words.count == 3, let id = Self.identifier(words[0]), let first = Int(words[1]), first >= 0,
+            guard words.count == 3, let id = Self.identifier(words[0]), let first = Int(words[1]),
+                (0...Self.latestInterval).contains(first),
                 let count = Int(words[2]), count > 0, count <= 10_000
             else { return nil }
             self = .segment(recording: id, first: first, count: count)
@@ -131,6 +132,9 @@ package enum RecordingObjectName: Sendable, Hashable {
             return nil
         }
     }
+
+    /// More keyframes than a recording can have.
+    private static let latestInterval = Int(Int32.max)
 
     /// The end of the year 9999.
     private static let latest: Int64 = 253_402_300_799_999

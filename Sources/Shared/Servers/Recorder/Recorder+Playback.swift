@@ -52,7 +52,7 @@ extension Recorder: MediaObjectSource {
                 return .object(Self.immutable(bytes))
             case .segment(let id, let first, let count):
                 guard let recording = try await self.playable(id, key) else { return Self.unknown }
-                guard first + count <= recording.index.count else {
+                guard first < recording.index.count, count <= recording.index.count - first else {
                     return .notFound("the recording has \(recording.index.count) intervals")
                 }
                 let bytes = try await self.library.onThread {
@@ -132,7 +132,10 @@ extension Recorder: MediaObjectSource {
         }
         var parts: [(recording: PlayableRecording, range: Range<Int>)] = []
         let entries = found.values.sorted { ($0.startMillis, $0.id) < ($1.startMillis, $1.id) }
-        for entry in entries.prefix(self.limits.maximumFiles) {
+        for (number, entry) in entries.prefix(self.limits.maximumFiles).enumerated() {
+            // Sound of a file may end a little after the next file has begun: nobody asked for the file because of that.
+            let next = number + 1 < entries.count ? entries[number + 1] : nil
+            if let next, next.startMillis <= from, next.epoch == entry.epoch { continue }
             guard let recording = try await self.playable(entry) else { continue }
             let range = recording.intervals(fromMillis: from, toMillis: to)
             if !range.isEmpty { parts.append((recording, range)) }

@@ -29,17 +29,21 @@ package final class SegmentStore: MediaObjectSource {
     private let context: StoreContext
     private let configuration: @Sendable (StreamKey) -> SegmentStoreConfiguration?
     private let members: @Sendable (StreamKey) -> [StreamKey]
+    private let hasGroups: @Sendable (StreamKey) -> Bool
     private let state = Mutex(State())
 
-    /// `configuration` says how a stream is packaged; `nil`: it is not. `members` names the streams of a declared group.
+    /// `configuration` says how a stream is packaged; `nil`: it is not. `members` names the streams of a declared group;
+    /// `hasGroups` whether streams `name_…` are one of `name`.
     /// `catalog` is `nil` for an origin that writes nothing.
     package init(
         catalog: MediaDatabase?, writers: StorageWriters, logger: Logger,
         members: @escaping @Sendable (StreamKey) -> [StreamKey] = { _ in [] },
+        hasGroups: @escaping @Sendable (StreamKey) -> Bool = { _ in true },
         configuration: @escaping @Sendable (StreamKey) -> SegmentStoreConfiguration?
     ) {
         self.context = StoreContext(catalog: catalog, writers: writers, logger: logger)
         self.members = members
+        self.hasGroups = hasGroups
         self.configuration = configuration
     }
 
@@ -116,7 +120,7 @@ package final class SegmentStore: MediaObjectSource {
 
     package func reply(to request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
         let shelf = self.state.withLock { $0.shelves[request.key] }
-        if request.name == .multivariant, shelf?.isServing != true {
+        if request.name == .multivariant, shelf == nil {
             if let answer = self.group(request) { return .now(answer) }
         }
         guard let shelf else { return .now(.notFound("no such stream")) }
@@ -128,6 +132,7 @@ package final class SegmentStore: MediaObjectSource {
 
     /// The multivariant playlist of a group, if streams of it are here.
     private func group(_ request: MediaObjectRequest) -> MediaObjectAnswer? {
+        guard self.hasGroups(request.key) else { return nil }
         let declared = self.members(request.key)
         let prefix = request.key.name + "_"
         let shelves = self.state.withLock { state -> [StreamShelf] in

@@ -9,7 +9,7 @@ import Synchronization
 
 extension StreamShelf {
     /// How many segments may have been written without their rows when the process was killed.
-    private static let maximumUnlisted: UInt64 = 4
+    fileprivate static let maximumUnlisted: UInt64 = 4
 
     /// Lists what the catalogue kept. Before any source.
     func restore(_ stored: StoredWindow, nowMillis: Int64) async {
@@ -23,6 +23,8 @@ extension StreamShelf {
             return changes
         }
         self.store(changes, position: nil, nowMillis: nowMillis)
+        // The playlists on disk may list what goes next.
+        self.storePlaylists(nowMillis: nowMillis)
         self.removeUnlisted(stored, files)
         self.context.logger.info(
             "segments of before the start are listed",
@@ -85,10 +87,35 @@ extension StreamShelf.State {
             self.know(facts)
             self.files[facts.objectName] = .init(path: segment.path, byteCount: segment.byteCount)
         }
+        for last in stored.lastSegments { self.fillHole(after: last, upTo: stored.position.nextSequence) }
         var position = self.window.position ?? stored.position.packaging
         // The catalogue may know of later numbers whose files are gone already.
         position.nextSequence = max(position.nextSequence, stored.position.nextSequence)
         position.discontinuitySequence = max(position.discontinuitySequence, stored.position.discontinuitySequence)
         self.position = position
+    }
+
+    /// Segments that were announced and whose files the crash prevented are gaps, so that the numbers before them still
+    /// count. After more of them the window begins anew.
+    private mutating func fillHole(after last: SegmentFacts, upTo next: UInt64) {
+        guard next > last.sequence + 1, next - last.sequence <= StreamShelf.maximumUnlisted + 1 else { return }
+        var gap = last
+        (gap.isDiscontinuity, gap.isGap) = (false, true)
+        (gap.byteCount, gap.frameCount, gap.partCount) = (0, 0, 0)
+        for sequence in last.sequence + 1..<next {
+            gap.sequence = sequence
+            gap.decodeStart += gap.duration
+            gap.presentationStart += gap.duration
+            gap.programDateTimeMillis = gap.endMillis
+            self.window.restore(gap)
+        }
+    }
+}
+
+extension StoredWindow {
+    /// The newest segment of each tag.
+    fileprivate var lastSegments: [SegmentFacts] {
+        let last = Dictionary(self.segments.map { ($0.tag, $0) }) { $0.sequence > $1.sequence ? $0 : $1 }
+        return last.values.compactMap { StoreJSON.decode(SegmentFacts.self, $0.details) }
     }
 }

@@ -18,10 +18,9 @@ extension StreamShelf {
         }
         for tracks in changes.tracks { self.store(tracks, nowMillis: nowMillis) }
         for key in changes.keys { self.store(key: key.bytes, as: key.name, nowMillis: nowMillis) }
+        // Numbers that were given out are known before the disk has their files, and if it never does.
+        if let position, !changes.segments.isEmpty { catalog.move(self.key, to: position.stored) }
         for segment in changes.segments { self.store(segment, position: position) }
-        if let position, !changes.segments.isEmpty, self.files == nil {
-            catalog.move(self.key, to: position.stored)
-        }
     }
 
     /// The writer and the layout of this stream's files, if they can be written and listed.
@@ -103,9 +102,9 @@ extension StreamShelf {
 
     // MARK: Playlists
 
-    /// Writes the playlists and the manifest for static servers, as they are when it is their turn. Called on the writer's
-    /// thread when a segment is there. Those that wait are not queued twice, so a slow disk costs versions of them.
-    private func storePlaylists(nowMillis: Int64) {
+    /// Writes the playlists and the manifest for static servers, as they are when it is their turn. Called when
+    /// a segment is there, on the writer's thread. Those that wait are not queued twice, so a slow disk costs versions of them.
+    func storePlaylists(nowMillis: Int64) {
         guard let target = self.target, target.files.disk.writesPlaylists, target.files.disk.isServable else { return }
         let tags = self.state.withLock { state -> [PackagingTag] in
             guard !state.playlistsPending, !state.window.tags.isEmpty else { return [] }

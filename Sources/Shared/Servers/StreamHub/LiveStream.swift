@@ -89,7 +89,10 @@ package final class LiveStream: @unchecked Sendable {
         self.repeatsUntil = continues ? now + .seconds(10) : nil
         self.awaitsKeyframe = !continues
         // What the new source consists of, it will say; an old track that it does not have must not be announced.
-        if !continues { self.state = StreamState() }
+        if !continues {
+            self.state = StreamState()
+            self.gop.clear()
+        }
         replaced?.publishingRevoked(.takenOver)
         for tap in self.taps { tap.sourceStarted(epoch: epoch, continues: continues) }
         self.hub.observer?.streamChanged(self, .live(epoch: epoch))
