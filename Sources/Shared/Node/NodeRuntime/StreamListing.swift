@@ -34,6 +34,8 @@ final class StreamListing: Sendable {
         var viewers: Int
         /// How it can be played: `hls`, `flv`, `dash`.
         var formats: [String]
+        /// Seconds that viewers can go back.
+        var dvr: Int?
     }
 
     private struct Body: Encodable { let streams: [Entry] }
@@ -83,7 +85,8 @@ final class StreamListing: Sendable {
         // What the cluster has and nobody watches here yet.
         for key in self.link?.liveStreams ?? [] where found[key] == nil {
             found[key] = Entry(
-                vhost: key.vhost, app: key.app, name: key.name, viewers: 0, formats: self.formats(key))
+                vhost: key.vhost, app: key.app, name: key.name, viewers: 0, formats: self.formats(key),
+                dvr: self.rewindSeconds(key))
         }
         return found.values.sorted { ($0.app, $0.name) < ($1.app, $1.name) }
     }
@@ -94,7 +97,14 @@ final class StreamListing: Sendable {
             vhost: snapshot.key.vhost, app: snapshot.key.app, name: snapshot.key.name,
             video: snapshot.state.video.map(Track.init), audio: snapshot.state.audio.map(Track.init),
             bitRate: seconds > 1 ? Int(Double(snapshot.counters.mediaBytes * 8) / seconds) : nil,
-            viewers: snapshot.viewers.values.reduce(0, +), formats: self.formats(snapshot.key))
+            viewers: snapshot.viewers.values.reduce(0, +), formats: self.formats(snapshot.key),
+            dvr: self.rewindSeconds(snapshot.key))
+    }
+
+    /// An edge knows its own settings only, so they have to say the same as the origin's.
+    private func rewindSeconds(_ key: StreamKey) -> Int? {
+        let hls = self.settings.streamSettings(for: key).hls
+        return hls.enabled && hls.dvrWindow > .zero ? Int(hls.dvrWindow.millis / 1_000) : nil
     }
 
     private func formats(_ key: StreamKey) -> [String] {
