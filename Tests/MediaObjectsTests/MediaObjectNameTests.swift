@@ -39,6 +39,13 @@ struct MediaObjectNameTests {
         #expect(MediaObjectName(fileName: text) == nil)
     }
 
+    @Test("a recording's segment that begins beyond any recording is no name")
+    func hostileSegment() {
+        #expect(MediaObjectName(fileName: "_rec-abc-\(Int.max)-1.m4s") == nil)
+        #expect(MediaObjectName(fileName: "_rec-abc-\(Int32.max)-1.m4s") != nil)
+        #expect(MediaObjectName(fileName: "_rec-abc-0-\(Int.max).m4s") == nil)
+    }
+
     @Test("a path is that of the stream, or lies in its folder")
     func paths() throws {
         let key = try StreamKey(app: "a/b", name: "game")

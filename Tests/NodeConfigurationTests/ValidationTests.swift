@@ -59,6 +59,24 @@ struct ValidationTests {
         #expect(problems("coordinator.database: ''", role: .coordinator).count == 1)
     }
 
+    @Test("settings of files that could not work name the key, for vhosts too")
+    func files() {
+        #expect(problems("stream.snapshot.interval: 500ms").first?.contains("stream.snapshot.interval") == true)
+        #expect(problems("stream.snapshot.interval: 1s").isEmpty)
+        #expect(problems("media.directory: /").first?.contains("media.directory") == true)
+        #expect(problems("{ stream.hls.dvr_window: 1h, stream.hls.disk: false }").count == 1)
+        #expect(problems("stream.hls.part_duration: 1500ms").first?.contains("segment_duration") == true)
+        #expect(problems("stream.hls.path: '[app]/[stream].ts'").first?.contains("[seq]") == true)
+        #expect(problems("stream.dvr.path: '../[app]/[stream]'").count == 1)
+        #expect(problems("stream.hls.group_members: game").count == 1)
+        #expect(problems("stream.hls.group_members: game=hd+").count == 1)
+        #expect(problems("stream.hls.group_members: [game=hd+sd]").isEmpty)
+        let signed = "{ stream.play.url_secret: s, cluster.coordinator: 'http://127.0.0.1:7000' }"
+        #expect(problems(signed).first?.contains("cluster.secret") == true)
+        #expect(
+            problems("vhosts: [{ name: a, stream: { snapshot.interval: 10ms } }]").first?.contains("vhosts[0]") == true)
+    }
+
     @Test("contradictions are not looked for among values that are wrong anyway")
     func errorsFirst() {
         #expect(problems("{ api.listen: ':1985', rtmp.chunk_size: 1 }").count == 1)
