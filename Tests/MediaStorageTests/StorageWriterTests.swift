@@ -318,6 +318,22 @@ struct StorageWriterTests {
         gate.withLock { $0 = false }
     }
 
+    @Test("Closing does not wait longer for a long job than it may")
+    func closeDuringLongJob() async throws {
+        let folder = try Folder()
+        let (logger, _) = LogLines.logger()
+        let gate = Mutex(true)
+        let writer = StorageWriter(.init(root: folder.path), logger: logger)
+        writer.perform {
+            while gate.withLock({ $0 }) { usleep(1_000) }
+        } completion: { _ in
+        }
+        let started = ContinuousClock.now
+        await writer.close(within: .milliseconds(200))
+        #expect(ContinuousClock.now - started < .seconds(5))
+        gate.withLock { $0 = false }
+    }
+
     @Test("Unfinished files of a killed process are removed at start, those of a living one are not")
     func strayFiles() async throws {
         let folder = try Folder()

@@ -77,17 +77,18 @@ struct RecordingFile: Sendable {
         return piece
     }
 
-    /// Ends the file. `nextVideo` is when the first video frame behind it comes, on the stream's timeline.
+    /// Ends the file. `nextVideo` is when the first video frame behind it comes, `next` where the next file begins, both
+    /// on the stream's timeline. Sound may end behind that: the file's time does not.
     mutating func finish(
-        _ reason: RecordingSummary.Reason, nextVideo: MediaTime?
+        _ reason: RecordingSummary.Reason, nextVideo: MediaTime?, next: MediaTime? = nil
     ) -> (piece: RecordingPiece?, summary: RecordingSummary) {
         self.muxer.finish(nextVideo: nextVideo.map { $0 - self.base }, into: &self.ready)
         self.noteEnd()
         let piece = self.flush()
-        self.index.endTime = self.endTime
+        self.index.endTime = next.map { min($0 - self.base, self.endTime) } ?? self.endTime
         self.index.endPosition = self.bytes
         let summary = RecordingSummary(
-            startMillis: self.startMillis, endMillis: self.startMillis + self.endTime.millis, tracks: self.tracks,
+            startMillis: self.startMillis, endMillis: self.startMillis + self.index.endTime.millis, tracks: self.tracks,
             byteCount: self.bytes, index: self.index,
             patches: self.muxer.patches(byteCount: self.bytes, duration: self.endTime), reason: reason)
         return (piece, summary)

@@ -263,13 +263,13 @@ package struct RecordingWriter: Sendable {
 
     private mutating func rotate(at frame: Frame, _ reason: RecordingSummary.Reason) {
         let audioEnd = self.file?.audioEnd
-        self.end(reason, nextVideo: frame.kind == .video ? frame.dts : nil)
         self.pending.append(frame)
         var base = self.pending.lazy.map(\.dts).min() ?? frame.dts
         // Sound that is still on its way belongs between the last that was written and this keyframe.
         if frame.kind == .video, let audioEnd, audioEnd < base, base - audioEnd < MediaTime(millis: 500) {
             base = audioEnd
         }
+        self.end(reason, nextVideo: frame.kind == .video ? frame.dts : nil, next: base)
         self.open(tracks: self.recordable, base: base, wallOffset: self.wallOffset ?? 0, goesOn: true)
     }
 
@@ -283,11 +283,13 @@ package struct RecordingWriter: Sendable {
         self.outputs.append(.append(piece))
     }
 
-    private mutating func end(_ reason: RecordingSummary.Reason, nextVideo: MediaTime? = nil) {
+    private mutating func end(
+        _ reason: RecordingSummary.Reason, nextVideo: MediaTime? = nil, next: MediaTime? = nil
+    ) {
         guard self.file != nil else { return }
         var file = self.file.take()
         self.noteFileTracks()
-        guard let (piece, summary) = file?.finish(reason, nextVideo: nextVideo) else { return }
+        guard let (piece, summary) = file?.finish(reason, nextVideo: nextVideo, next: next) else { return }
         if let piece { self.outputs.append(.append(piece)) }
         self.lastEndMillis = summary.endMillis
         self.outputs.append(.close(summary))

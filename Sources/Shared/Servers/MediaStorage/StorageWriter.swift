@@ -266,9 +266,10 @@ package final class StorageWriter: Sendable {
         }
     }
 
-    /// Returns when the queue is written, with what its completions asked for, or when `limit` is over, whichever comes
-    /// first. Takes no more jobs from then on.
+    /// Returns when the queue is written, with what its completions asked for, and long jobs are done, or when `limit` is
+    /// over, whichever comes first. Takes no more jobs from then on.
     package func close(within limit: TimeAmount = .seconds(10)) async {
+        let deadline = NIODeadline.now() + limit
         let done = NIOSingletons.posixEventLoopGroup.any().makePromise(of: Bool.self)
         let once = Once()
         let finish: @Sendable (Bool) -> Void = { isWritten in
@@ -283,7 +284,11 @@ package final class StorageWriter: Sendable {
         }
         let isWritten = (try? await done.futureResult.get()) ?? false
         timer.cancel()
-        if isWritten {
+        // The pool's own end would wait for a long job as long as that takes.
+        while isWritten, self.state.withLock({ $0.isRunningLong }), NIODeadline.now() < deadline {
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        if isWritten, !self.state.withLock({ $0.isRunningLong }) {
             try? await self.pool.shutdownGracefully()
         } else {
             self.logger.error(

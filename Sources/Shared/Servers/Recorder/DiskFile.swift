@@ -83,24 +83,35 @@ final class DiskFile: MP4ByteSource, @unchecked Sendable {
         guard fsync(self.descriptor) == 0 else { throw StorageError(code: errno) }
     }
 
-    /// Appends the file that a plan describes; its sources are numbered.
+    /// Appends the file that a plan describes; its sources are numbered. Its many small pieces go to the disk in few
+    /// writes.
     func append(_ plan: ProgressiveMP4.Plan, from sources: [DiskFile]) throws(StorageError) {
-        try self.append(plan.header)
+        var gathered = plan.header
         for piece in plan.pieces {
             switch piece {
-            case .bytes(let bytes): try self.append(bytes)
+            case .bytes(let bytes): gathered.writeImmutableBuffer(bytes)
             case .range(let source, let offset, let count):
                 var done: Int64 = 0
                 while done < count {
-                    let part = Int(min(count - done, 1 << 20))
+                    let part = Int(min(count - done, Int64(Self.writeCount)))
                     let bytes = try sources[source].read(at: offset + done, count: part)
                     // Samples that the index names are in the file; a shorter one was damaged meanwhile.
                     guard bytes.readableBytes == part else { throw .system(code: EIO) }
-                    try self.append(bytes)
+                    gathered.writeImmutableBuffer(bytes)
                     done += Int64(part)
+                    if gathered.readableBytes >= Self.writeCount { try self.appendAll(&gathered) }
                 }
             }
         }
+        try self.appendAll(&gathered)
+    }
+
+    /// How many bytes are gathered before they are written.
+    private static let writeCount = 1 << 20
+
+    private func appendAll(_ gathered: inout ByteBuffer) throws(StorageError) {
+        try self.append(gathered)
+        gathered.clear()
     }
 
     // MARK: Names

@@ -77,7 +77,18 @@ package final class Recorder: Sendable {
         while NIODeadline.now() < deadline, self.state.withLock({ !$0.active.isEmpty }) {
             try? await Task.sleep(for: .milliseconds(20))
         }
-        try? await self.pool.shutdownGracefully()
+        // Threads that read from a slow disk are not waited for longer than that.
+        let (pool, done) = (self.pool, NIOSingletons.posixEventLoopGroup.any().makePromise(of: Void.self))
+        let timer = done.futureResult.eventLoop.scheduleTask(deadline: max(deadline, .now() + .seconds(1))) {
+            done.succeed()
+        }
+        Task {
+            try? await pool.shutdownGracefully()
+            // After the deadline the answer was given, and this does nothing.
+            done.succeed()
+        }
+        try? await done.futureResult.get()
+        timer.cancel()
     }
 
     // MARK: Which streams
