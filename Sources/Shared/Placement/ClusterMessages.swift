@@ -21,12 +21,18 @@ package struct HeartbeatRequest: Sendable, Hashable, Codable {
     package var released: [StreamRelease]
     /// The revision of the list of origins that the node has; 0 for none.
     package var originsRevision: UInt64
+    /// The revision of the policies that the node has; `nil` for none.
+    package var policiesRevision: UInt64?
 
-    package init(instance: String, status: NodeStatus, released: [StreamRelease] = [], originsRevision: UInt64 = 0) {
+    package init(
+        instance: String, status: NodeStatus, released: [StreamRelease] = [], originsRevision: UInt64 = 0,
+        policiesRevision: UInt64? = nil
+    ) {
         self.instance = instance
         self.status = status
         self.released = released
         self.originsRevision = originsRevision
+        self.policiesRevision = policiesRevision
     }
 }
 
@@ -55,16 +61,19 @@ package struct HeartbeatAnswer: Sendable, Hashable, Codable {
     package var originsRevision: UInt64
     /// The origins of the cluster that take placements; `nil` when the node has this revision already.
     package var origins: [NodeDescription]?
+    /// The policies; `nil` when the node has them already.
+    package var policies: PolicyList?
 
     package init(
         instance: String, superseded: [SupersededStream], draining: Bool, originsRevision: UInt64,
-        origins: [NodeDescription]?
+        origins: [NodeDescription]?, policies: PolicyList? = nil
     ) {
         self.instance = instance
         self.superseded = superseded
         self.draining = draining
         self.originsRevision = originsRevision
         self.origins = origins
+        self.policies = policies
     }
 }
 

@@ -130,11 +130,19 @@ package struct NodeStatus: Sendable, Hashable, Codable {
     package var streams: [StreamReport]
     /// The node itself wants no new placements.
     package var draining: Bool
+    /// What the node sees of its streams, those that it only pulls included; `nil` when it is not said this time.
+    package var facts: [StreamFacts]?
+    package var node: NodeFacts?
 
-    package init(load: LoadVector = LoadVector(), streams: [StreamReport] = [], draining: Bool = false) {
+    package init(
+        load: LoadVector = LoadVector(), streams: [StreamReport] = [], draining: Bool = false,
+        facts: [StreamFacts]? = nil, node: NodeFacts? = nil
+    ) {
         self.load = load
         self.streams = streams
         self.draining = draining
+        self.facts = facts
+        self.node = node
     }
 
     /// Checks the count of streams and the range of each epoch and number.
@@ -147,6 +155,9 @@ package struct NodeStatus: Sendable, Hashable, Codable {
             // A year is beyond any session's silence and far from overflowing nanoseconds.
             guard (0...31_536_000_000).contains(report.silentMillis) else { throw .outOfRange(.silentMillis) }
             guard report.position?.isValid ?? true else { throw .outOfRange(.position) }
+        }
+        if let facts = self.facts, facts.count > maximumStreams {
+            throw .tooMany(.streams, found: facts.count, allowed: maximumStreams)
         }
         guard self.load.busiestLoop.isFinite, self.load.streams >= 0, self.load.viewers >= 0 else {
             throw .outOfRange(.load)

@@ -77,7 +77,7 @@ package enum SettingSchema {
                 "rtmp.command_timeout", \.rtmp.commandTimeout, .duration(second ... .hours(1)),
                 "From the end of the handshake to `publish` or `play`."),
             .init(
-                "rtmp.publish_first_mediaSectiontimeout", \.rtmp.publishFirstMediaTimeout,
+                "rtmp.publish_first_media_timeout", \.rtmp.publishFirstMediaTimeout,
                 .duration(second ... .hours(1)),
                 "From an accepted `publish` to its first frame."),
             .init(
@@ -172,7 +172,7 @@ package enum SettingSchema {
                 "edge.connect_timeout", \.edge.connectTimeout, .duration(.milliseconds(100) ... .minutes(5)),
                 "The longest time for the TCP connection to an upstream; its RTMP answers then have 5 s."),
             .init(
-                "edge.mediaSectiontimeout", \.edge.mediaTimeout, .duration(.milliseconds(100) ... .minutes(5)),
+                "edge.media_timeout", \.edge.mediaTimeout, .duration(.milliseconds(100) ... .minutes(5)),
                 "The longest silence of an upstream before it is given up and another one is tried."),
             .init(
                 "edge.missing_stream", \.edge.missingStream, .choice,

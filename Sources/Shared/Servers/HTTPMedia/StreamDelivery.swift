@@ -209,6 +209,9 @@ extension SessionRefusal {
         case .notFound: .notFound
         case .busy: .conflict
         case .unavailable: .serviceUnavailable
+        case .unauthorized: .unauthorized
+        case .forbidden: .forbidden
+        case .limited: .tooManyRequests
         }
     }
 }

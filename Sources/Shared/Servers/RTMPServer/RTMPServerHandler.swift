@@ -446,14 +446,14 @@ extension SessionRefusal {
     fileprivate var publishCode: String {
         switch self.cause {
         case .badName, .busy: "NetStream.Publish.BadName"
-        case .notFound, .unavailable: "NetStream.Publish.Rejected"
+        case .notFound, .unavailable, .unauthorized, .forbidden, .limited: "NetStream.Publish.Rejected"
         }
     }
 
     fileprivate var playCode: String {
         switch self.cause {
         case .badName, .notFound: "NetStream.Play.StreamNotFound"
-        case .busy, .unavailable: "NetStream.Play.Failed"
+        case .busy, .unavailable, .unauthorized, .forbidden, .limited: "NetStream.Play.Failed"
         }
     }
 }

@@ -17,6 +17,12 @@ package struct PeerIdentity: Sendable, Hashable {
     package var query: String
     /// The secret part of the URL, by which a returning publisher is known.
     package var token: String
+    /// What the peer says of itself.
+    package var client = ClientDescription()
+    /// Where its bytes are counted; the gate sets limits there. `nil` in tests of single modules only.
+    package var account: SessionAccount?
+    /// `Authorization` of HTTP. Holds secrets: never log it.
+    package var authorization: String?
 
     package init(
         transport: String, address: String, vhost: String?, host: String, app: String, name: String, query: String,
@@ -56,6 +62,12 @@ package struct SessionRefusal: Error, Sendable, Hashable {
         case busy
         /// The node or the cluster cannot serve it now.
         case unavailable
+        /// No or no valid credentials.
+        case unauthorized
+        /// A rule or a hook says no.
+        case forbidden
+        /// A limit is reached: sessions, viewers, publishers, handshakes a second.
+        case limited
     }
 
     package var cause: Cause
