@@ -19,7 +19,7 @@ SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build release test unit lint format docs fuzz bench clean
+.PHONY: help setup run build release test unit lint format docs fuzz simulate bench clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,7 @@ test: ## Run every check: format, layers, unit, process and player tests, fuzzin
 	@$(SWIFT_TEST) --filter '$(CORE_TESTS)'
 	@$(SWIFT_TEST) --no-parallel --skip '$(CORE_TESTS)' --skip '^ClusterTests\.'
 	@$(SWIFT_TEST) --filter '^ClusterTests\.'
+	@Scripts/simulate
 	@Scripts/fuzz
 
 unit: ## Run the tests only, in debug; FILTER=NAME chooses
@@ -69,6 +70,9 @@ docs: ## Write docs/configuration.md from the schema
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each
 	@Scripts/fuzz
+
+simulate: ## Run the placement rules on a virtual network with faults, 10,000 times
+	@Scripts/simulate
 
 bench: ## Measure against the floor and nginx-rtmp; prints a table (docs/performance.md)
 	@Benchmarks/run

@@ -244,6 +244,21 @@ let fuzzTargets: [Target] =
             swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])])
     }
 
+/// The simulation of the cluster is worth its time only with optimisation: `Scripts/simulate` asks for it.
+let simulationTargets: [Target] =
+    Context.environment["SIMULATE"] == nil
+    ? []
+    : [
+        .executableTarget(
+            name: "Simulation",
+            dependencies: [
+                "Media", "Placement", argumentParser, nioCore,
+                .product(name: "HeapModule", package: "swift-collections"),
+            ], path: "Tests/Simulation", swiftSettings: strict)
+    ]
+let simulationProducts: [Product] =
+    simulationTargets.isEmpty ? [] : [.executable(name: "weir-simulation", targets: ["Simulation"])]
+
 /// What `Benchmarks/run` needs.
 let benchmarkTargets: [Target] =
     Context.environment["BENCH"] == nil
@@ -276,7 +291,7 @@ let package = Package(
         .executable(name: "origin", targets: ["Origin"]),
         .executable(name: "edge", targets: ["Edge"]),
         .executable(name: "coordinator", targets: ["Coordinator"]),
-    ] + benchmarkProducts,
+    ] + benchmarkProducts + simulationProducts,
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
@@ -294,5 +309,5 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: layer1 + layer2 + layer3 + cLibraries + layer4 + layer5 + programs + testTargets + fuzzTargets
-        + benchmarkTargets
+        + benchmarkTargets + simulationTargets
 )

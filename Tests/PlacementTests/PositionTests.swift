@@ -63,3 +63,71 @@ import Testing
         #expect(!past.isValid)
     }
 }
+
+@Suite("where segments go on") struct ResumptionTests {
+    private let own = MediaPosition(nextSequence: 100, discontinuitySequence: 3, endMillis: 1_780_000_000_000)
+    private let reported = MediaPosition(nextSequence: 120, discontinuitySequence: 4, endMillis: 1_780_000_010_000)
+
+    @Test("a node that held the key last goes on exactly where it was")
+    func lastHolder() {
+        let position = MediaPosition.resumption(
+            own: self.own, reported: self.own, wasLastHolder: true, nowMillis: self.own.endMillis + 30_000)
+        #expect(position == self.own)
+    }
+
+    @Test("what others may have written since the last report is skipped, and counted once")
+    func skipsWhatOthersWrote() {
+        let now = self.reported.endMillis + 10_000
+        let position = MediaPosition.resumption(
+            own: self.own, reported: self.reported, wasLastHolder: false, nowMillis: now)
+        #expect(position.nextSequence == 120 + 20 + 4)
+        #expect(position.discontinuitySequence == 4 + 20 + 4)
+        #expect(position.endMillis == now)
+        let next = MediaPosition.resumption(own: nil, reported: position, wasLastHolder: false, nowMillis: now)
+        #expect(next.nextSequence == position.nextSequence + 4)
+    }
+
+    @Test("the last holder does not go back behind what was reported of others")
+    func lastHolderWithOlderJournal() {
+        let position = MediaPosition.resumption(
+            own: self.own, reported: self.reported, wasLastHolder: true, nowMillis: self.reported.endMillis)
+        #expect(position.nextSequence == 124)
+    }
+
+    @Test("a node that nobody told anything starts beyond all that can have been given out")
+    func blind() {
+        let now = self.own.endMillis + 1_000
+        let base = SegmentNumbering.base(nowMillis: now)
+        for own in [nil, self.own] {
+            let position = MediaPosition.resumption(own: own, reported: nil, wasLastHolder: false, nowMillis: now)
+            #expect(position.nextSequence > base)
+            #expect(position.discontinuitySequence > base)
+        }
+    }
+}
+
+@Suite("a node that comes back") struct ReturnTests {
+    @Test("watchers learn the way again when a renewal overtakes the first heartbeat")
+    func renewalBeforeHeartbeat() throws {
+        var fixture = try Fixture()
+        let epoch = try fixture.won(fixture.a)
+        try fixture.renew(fixture.a, epoch, .live)
+        fixture.advance(.seconds(6))
+        try fixture.renew(fixture.a, epoch, .live)
+        #expect(fixture.changes().last?.route == nil)
+        try fixture.beat(fixture.a, [fixture.report(epoch)])
+        #expect(fixture.changes().last?.route?.node == fixture.a.id)
+    }
+
+    @Test("watchers learn another address of the same process")
+    func newAddress() throws {
+        var fixture = try Fixture()
+        let epoch = try fixture.won(fixture.a)
+        try fixture.renew(fixture.a, epoch, .live)
+        fixture.drop()
+        var moved = fixture.a
+        moved.host = "elsewhere.test"
+        try fixture.join(moved, [fixture.report(epoch)])
+        #expect(fixture.changes().last?.route?.host == "elsewhere.test")
+    }
+}

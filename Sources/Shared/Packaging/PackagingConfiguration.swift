@@ -134,9 +134,7 @@ package struct PackagingPosition: Sendable, Hashable, Codable {
     ///
     /// Segments take half a second at least, so whatever number was given out before, under a position that was lost, is
     /// smaller.
-    package static func base(nowMillis: Int64) -> UInt64 {
-        UInt64(max(0, nowMillis - 1_577_836_800_000) / 500)
-    }
+    package static func base(nowMillis: Int64) -> UInt64 { SegmentNumbering.base(nowMillis: nowMillis) }
 
     /// This position for a node that cannot know how many segments were written since it was reported: `slack` numbers
     /// further on.

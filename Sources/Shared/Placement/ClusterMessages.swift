@@ -102,11 +102,16 @@ package struct ClaimGrant: Sendable, Hashable, Codable {
     package var leaseMillis: Int64
     /// How far the segments of the stream had come when they were last reported, by whatever node.
     package var position: MediaPosition?
+    /// Who held the key before; `nil` when the coordinator knows of nobody.
+    package var previousNode: NodeID?
 
-    package init(epoch: UInt64, leaseMillis: Int64, position: MediaPosition? = nil) {
+    package init(
+        epoch: UInt64, leaseMillis: Int64, position: MediaPosition? = nil, previousNode: NodeID? = nil
+    ) {
         self.epoch = epoch
         self.leaseMillis = leaseMillis
         self.position = position
+        self.previousNode = previousNode
     }
 }
 

@@ -24,6 +24,8 @@ package struct StreamPlacement: Sendable, Hashable {
     package var endReason: EndReason?
     /// How far the stream's segments have come, over all placements that it had.
     package var position: MediaPosition?
+    /// Who held the key before this placement; `nil` when nobody is known.
+    package var previousNode: NodeID?
 
     /// Arrival of the last media, as far as the last report tells.
     var lastMedia: NIODeadline
@@ -95,9 +97,12 @@ package struct NodeRecord: Sendable, Hashable {
 
 /// Something that an operator may want to read about later.
 package struct ClusterEvent: Sendable, Hashable, Codable {
-    package enum Kind: String, Sendable, Hashable, Codable {
+    package enum Kind: String, Sendable, Hashable, Codable, CaseIterable {
         case nodeJoined, nodeLeft, nodeSuspect, nodeDead, nodeBack, nodeLinkLost, drained, undrained
         case claimed, takenOver, adopted, revived, live, grace, ended, superseded, recovered
+        /// What operators do through the API.
+        case kicked, publisherEnded, recordingStarted, recordingStopped, recordingRemoved, policySet, policyRemoved
+        case tokenCreated, tokenRevoked, backedUp
     }
 
     package var kind: Kind

@@ -45,6 +45,7 @@ extension PlacementTable {
         placement.lastMedia = now
         placement.isConfirmed = true
         placement.position = self.placements[request.key]?.position
+        placement.previousNode = self.placements[request.key]?.node
         self.store(placement)
         let isTakeover = held.map { $0.node != request.node } ?? false
         self.emit(isTakeover ? .takenOver : .claimed, placement, detail: request.policy.rawValue)

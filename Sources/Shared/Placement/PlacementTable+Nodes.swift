@@ -43,7 +43,15 @@ extension PlacementTable {
         for orphan in orphans { self.orphan(orphan, detail: "restart", now: now) }
         let superseded = self.observe(
             request.status, released: request.released, node: id, instance: request.node.instance, now: now)
+        if let known, known.health == .dead || known.description != request.node { self.retell(placementsOf: id) }
         return HeartbeatResult(superseded: superseded, isDrained: node.isDrained)
+    }
+
+    /// The way to a node is back or is another one: who watches knows none, or the old one.
+    private mutating func retell(placementsOf id: NodeID) {
+        for placement in self.placements.values where placement.node == id && placement.state != .ended {
+            self.store(placement)
+        }
     }
 
     /// A node is alive and reports all that it holds. Throws `unknownNode` and `nodeIDInUse`.
@@ -61,6 +69,7 @@ extension PlacementTable {
         if before.health != .alive { self.emit(.nodeBack, node: id) }
         self.originsChanged(from: before, to: node)
         let superseded = self.observe(status, released: released, node: id, instance: instance, now: now)
+        if before.health == .dead { self.retell(placementsOf: id) }
         return HeartbeatResult(superseded: superseded, isDrained: node.isDrained)
     }
 

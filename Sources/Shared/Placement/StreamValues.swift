@@ -76,6 +76,36 @@ package struct MediaPosition: Sendable, Hashable, Codable {
             && (0...253_402_300_799_999).contains(self.endMillis)
     }
 
+    /// Numbers that a node skips which takes a stream over: for segments whose report did not arrive.
+    private static let slack: UInt64 = 4
+    /// Numbers that a node skips which nobody told anything: the skips of others that it cannot know.
+    private static let blindSlack: UInt64 = 64
+
+    /// Where a source goes on that starts on a node now, so that no number is given out twice.
+    ///
+    /// `own` is what the node itself wrote last, `reported` what the coordinator heard of all nodes. Only a node that held
+    /// the key last knows exactly how far it came; all others leave room for what may have been written since the last
+    /// that is known. A node that is told nothing starts beyond every number that can have been given out.
+    package static func resumption(
+        own: MediaPosition?, reported: MediaPosition?, wasLastHolder: Bool, nowMillis: Int64
+    ) -> MediaPosition {
+        if wasLastHolder, let own, own.nextSequence >= reported?.nextSequence ?? 0 { return own }
+        let base = SegmentNumbering.base(nowMillis: nowMillis) + self.blindSlack
+        guard var position = self.farthest(own, reported) else {
+            return MediaPosition(nextSequence: base, discontinuitySequence: base, endMillis: nowMillis)
+        }
+        let skipped = SegmentNumbering.most(in: nowMillis - position.endMillis) + self.slack
+        position.nextSequence += skipped
+        position.discontinuitySequence += skipped
+        if reported == nil {
+            position.nextSequence = max(position.nextSequence, base)
+            position.discontinuitySequence = max(position.discontinuitySequence, base)
+        }
+        // The time until now is counted; the next node must not count it again.
+        position.endMillis = max(position.endMillis, nowMillis)
+        return position
+    }
+
     /// The farther of two reports in each of their numbers: none of them may go back.
     package static func farthest(_ one: MediaPosition?, _ other: MediaPosition?) -> MediaPosition? {
         guard let one else { return other }

@@ -1,41 +1,44 @@
 import DequeModule
-import Media
-import NIOCore
-import Placement
+package import Media
+package import NIOCore
 
 /// What a node knows of the cluster's placements.
 ///
 /// Fed by the watch and by answers to lookups. After a gap the watch sends all placements anew: `beginSnapshot()`, each
 /// `apply(_:)`, then `sweep()`, which tells what is gone. A coordinator that just started is not believed that
 /// something is gone until it says that it heard all nodes; until then there is no sweep.
-struct RouteCache {
-    struct Entry {
-        var change: PlacementChange
+package struct RouteCache: Sendable {
+    /// What is known of one key.
+    package struct Entry: Sendable {
+        package var change: PlacementChange
         var generation: UInt64
-        var learned: NIODeadline
+        /// When it was told last.
+        package var learned: NIODeadline
     }
 
     private let maximumEntries: Int
     private let maximumNegatives: Int
-    private(set) var entries: [StreamKey: Entry] = [:]
+    package private(set) var entries: [StreamKey: Entry] = [:]
     private var generation: UInt64 = 0
     private var negatives: [StreamKey: NIODeadline] = [:]
     private var negativeOrder: Deque<(key: StreamKey, until: NIODeadline)> = []
     /// Ended streams in the order in which they ended, so that the oldest make room.
     private var endedOrder: Deque<(key: StreamKey, epoch: UInt64)> = []
 
-    init(maximumEntries: Int, maximumNegatives: Int) {
+    /// Both bounds are at least 1. `maximumNegatives` also bounds the ended streams that are remembered.
+    package init(maximumEntries: Int, maximumNegatives: Int) {
         precondition(maximumEntries > 0 && maximumNegatives > 0, "a cache needs room")
         self.maximumEntries = maximumEntries
         self.maximumNegatives = maximumNegatives
     }
 
-    subscript(key: StreamKey) -> Entry? { self.entries[key] }
+    package subscript(key: StreamKey) -> Entry? { self.entries[key] }
 
-    var negativeCount: Int { self.negatives.count }
+    /// Keys that are known to be missing.
+    package var negativeCount: Int { self.negatives.count }
 
     /// Takes a change. Returns it if it says something new, `nil` if it is known or older than what is known.
-    mutating func apply(_ change: PlacementChange, now: NIODeadline) -> PlacementChange? {
+    package mutating func apply(_ change: PlacementChange, now: NIODeadline) -> PlacementChange? {
         self.negatives[change.key] = nil
         if let known = self.entries[change.key] {
             guard change.epoch >= known.change.epoch else { return nil }
@@ -62,10 +65,10 @@ struct RouteCache {
     }
 
     /// All placements follow.
-    mutating func beginSnapshot() { self.generation += 1 }
+    package mutating func beginSnapshot() { self.generation += 1 }
 
     /// The snapshot is complete, and nothing is left to be announced. Returns what is gone, as ended.
-    mutating func sweep() -> [PlacementChange] {
+    package mutating func sweep() -> [PlacementChange] {
         var gone: [PlacementChange] = []
         for (key, entry) in self.entries where entry.generation < self.generation {
             self.entries[key] = nil
@@ -76,7 +79,7 @@ struct RouteCache {
     }
 
     /// Takes the answer to a lookup. What the watch told meanwhile is newer and stays.
-    mutating func learn(_ route: Route, for key: StreamKey, now: NIODeadline) {
+    package mutating func learn(_ route: Route, for key: StreamKey, now: NIODeadline) {
         if let known = self.entries[key], known.change.epoch > route.epoch { return }
         let state = self.entries[key].map { $0.change.epoch == route.epoch ? $0.change.state : .live } ?? .live
         let change = PlacementChange(
@@ -86,7 +89,7 @@ struct RouteCache {
     }
 
     /// Takes a lookup's answer that nobody publishes `key`.
-    mutating func learnMissing(_ key: StreamKey, until: NIODeadline) {
+    package mutating func learnMissing(_ key: StreamKey, until: NIODeadline) {
         guard self.negatives.updateValue(until, forKey: key) == nil else { return }
         self.negativeOrder.append((key, until))
         while self.negativeOrder.count > self.maximumNegatives, let oldest = self.negativeOrder.popFirst() {
@@ -95,7 +98,7 @@ struct RouteCache {
     }
 
     /// Nobody published `key` a moment ago.
-    mutating func isKnownMissing(_ key: StreamKey, now: NIODeadline) -> Bool {
+    package mutating func isKnownMissing(_ key: StreamKey, now: NIODeadline) -> Bool {
         while let oldest = self.negativeOrder.first, oldest.until <= now {
             self.negativeOrder.removeFirst()
             if let until = self.negatives[oldest.key], until <= now { self.negatives[oldest.key] = nil }
