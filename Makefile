@@ -11,7 +11,7 @@ export FUZZ_SECONDS
 
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
-CORE_TESTS := ^(Media|AMF|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|NodeConfiguration)Tests\.
+CORE_TESTS := ^(Media|AMF|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
 SWIFT_TEST := swift test --scratch-path "$(WEIR_BUILD)" --skip-build
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"

@@ -35,6 +35,7 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioHTTP2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
+let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 
 /// A module of `Sources/Shared`. The folder tells its layer; `Scripts/check-layers` holds the imports to it.
@@ -66,11 +67,14 @@ let layer2: [Target] = [
     module("ISOBMFF", in: "Formats/", ["Media", nioCore]),
     module("MPEGTS", in: "Formats/", ["Media", nioCore]),
     module("Playlists", in: "Formats/", ["Media", nioCore]),
+    module("Exposition", in: "Formats/", []),
+    module("SRSConfig", in: "Formats/", []),
 ]
 
 let layer3: [Target] = [
     module("RTMP", in: "Protocols/", ["Media", "AMF", nioCore, crypto]),
     module("Streaming", in: "", ["Media", nioCore, deque]),
+    module("Access", in: "", ["Media", nioCore, deque]),
     module("Placement", in: "", ["Media", nioCore, deque]),
     module("Packaging", in: "", ["Media", "AMF", "ISOBMFF", "MPEGTS", "Playlists", nioCore, deque]),
     module("Recording", in: "", ["Media", "AMF", "FLV", "ISOBMFF", "MPEGTS", nioCore]),
@@ -113,9 +117,28 @@ let layer4: [Target] = [
         ]),
     module("StreamHub", in: "Servers/", ["Media", "Streaming", nioCore]),
     module("TLSContexts", in: "Servers/", [nioSSL, logging]),
+    module("ProcessStats", in: "Servers/", [nioCore]),
+    module(
+        "AccessControl", in: "Servers/",
+        [
+            "Media", "Access", "StreamHub", "MediaObjects", asyncHTTPClient, nioCore, nioHTTP1, crypto, jwtKit, deque,
+            logging,
+        ]),
+    module(
+        "Hooks", in: "Servers/",
+        ["Media", "StreamHub", asyncHTTPClient, nioCore, nioHTTP1, crypto, deque, logging, serviceLifecycle]),
+    module(
+        "APIServer", in: "Servers/",
+        [
+            "TLSContexts", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1, nioHTTP2, nioHTTPTypes,
+            nioHTTPTypesHTTP1, nioTLS, nioSSL, crypto, httpTypes, logging, serviceLifecycle,
+        ]),
     module(
         "RTMPServer", in: "Servers/",
-        ["Media", "AMF", "FLV", "RTMP", "Streaming", "StreamHub", "TLSContexts", nioCore, nioPosix, nioSSL, logging]),
+        [
+            "Media", "AMF", "FLV", "RTMP", "Streaming", "StreamHub", "TLSContexts", crypto, nioCore, nioPosix, nioSSL,
+            logging,
+        ]),
     module(
         "HTTPMedia", in: "Servers/",
         [
@@ -136,19 +159,32 @@ let layer5: [Target] = [
     .target(
         name: "PlayerPage", dependencies: [nioCore], path: "Sources/Shared/Node/PlayerPage",
         resources: [.embedInCode("Page")], swiftSettings: strict),
-    module("NodeConfiguration", in: "Node/", ["Media", "MediaStorage", nioCore, yams, argumentParser]),
+    .target(
+        name: "ConsolePage", dependencies: [nioCore], path: "Sources/Shared/Node/ConsolePage",
+        resources: [.embedInCode("Page")], swiftSettings: strict),
     module(
-        "CoordinatorService", in: "Node/",
+        "NodeAPI", in: "Node/",
         [
-            "Media", "Placement", "CoordinatorStore", hummingbird, crypto, deque, nioCore, nioPosix, logging,
-            serviceLifecycle, httpTypes,
+            "Media", "Streaming", "StreamHub", "ProcessStats", "Exposition", "Recorder", "ObjectCache", "MediaStorage",
+            "SegmentStore", "Hooks", "APIServer", hummingbird, httpTypes, nioCore, logging,
         ]),
+    module(
+        "NodeConfiguration", in: "Node/",
+        ["Media", "MediaStorage", "SRSConfig", "Access", "MediaObjects", nioCore, yams, argumentParser]),
+    .target(
+        name: "CoordinatorService",
+        dependencies: [
+            "Media", "Placement", "CoordinatorStore", "APIServer", "TLSContexts", "Exposition", "ProcessStats",
+            "ConsolePage", "PlayerPage", "NodeConfiguration", hummingbird, crypto, deque, nioCore, nioPosix, logging,
+            serviceLifecycle, httpTypes,
+        ], path: "Sources/Shared/Node/CoordinatorService", resources: [.embedInCode("OpenAPI")], swiftSettings: strict),
     module(
         "NodeRuntime", in: "Node/",
         [
             "Media", "AMF", "FLV", "RTMP", "Streaming", "Placement", "StreamHub", "TLSContexts", "RTMPServer",
             "HTTPMedia", "Playlists", "Packaging", "Recording", "MediaObjects", "MediaStorage", "MediaCatalog",
-            "SegmentStore", "ObjectCache", "Recorder", "Snapshots", "PlayerPage", asyncHTTPClient, nioHTTP1,
+            "SegmentStore", "ObjectCache", "Recorder", "Snapshots", "PlayerPage", "NodeAPI", "Hooks", "Access",
+            "AccessControl", "APIServer", "ProcessStats", "Exposition", asyncHTTPClient, nioHTTP1,
             "ClusterLink", "NodeConfiguration", hummingbird, hummingbirdCore, nioCore, nioPosix, logging,
             serviceLifecycle, unixSignals, httpTypes,
         ]),
@@ -209,6 +245,33 @@ let testTargets: [Target] = [
     tests(of: "RTMP", ["Media", "AMF", nioCore]),
     tests(of: "Streaming", ["Media", nioCore]),
     tests(of: "Placement", ["Media", nioCore]),
+    tests(of: "Exposition", []),
+    tests(of: "SRSConfig", []),
+    tests(of: "Access", ["Media", nioCore]),
+    tests(of: "ProcessStats", [nioCore, nioPosix]),
+    tests(
+        of: "AccessControl",
+        [
+            "Media", "Access", "StreamHub", "MediaObjects", asyncHTTPClient, nioCore, nioPosix, nioHTTP1, crypto,
+            cryptoExtras, jwtKit, logging,
+        ]),
+    tests(
+        of: "Hooks",
+        [
+            "Media", "StreamHub", asyncHTTPClient, nioCore, nioPosix, nioHTTP1, crypto, logging, serviceLifecycle,
+        ]),
+    tests(
+        of: "APIServer",
+        [
+            "TLSContexts", hummingbird, hummingbirdCore, asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioSSL,
+            httpTypes, logging, serviceLifecycle,
+        ]),
+    tests(
+        of: "NodeAPI",
+        [
+            "Media", "Streaming", "StreamHub", "ProcessStats", "Exposition", "MediaStorage", "ObjectCache", "Recorder",
+            "SegmentStore", "Hooks", "APIServer", hummingbird, httpTypes, nioCore, nioPosix, nioEmbedded, logging,
+        ]),
     tests(of: "StreamHub", ["Media", "Streaming", nioCore, nioPosix, nioEmbedded]),
     tests(
         of: "RTMPServer",
@@ -221,10 +284,16 @@ let testTargets: [Target] = [
             "Media", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", hummingbird, hummingbirdCore,
             asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioHTTPTypes, httpTypes, logging,
         ]),
-    tests(of: "NodeConfiguration", ["Media", nioCore]),
+    tests(of: "NodeConfiguration", ["Media", "SRSConfig", nioCore]),
     tests(of: "CoordinatorStore", ["Media", "Placement", grdb, logging]),
-    tests(of: "CoordinatorService", clusterTestDependencies),
+    tests(of: "CoordinatorService", clusterTestDependencies + ["APIServer", "Exposition"]),
     tests(of: "ClusterLink", clusterTestDependencies),
+    tests(
+        of: "NodeRuntime",
+        [
+            "Media", "AMF", "FLV", "RTMP", "RTMPServer", "StreamHub", "Streaming", "ClusterLink", "Placement",
+            "ProcessStats", "NodeConfiguration", "TLSContexts", nioCore, nioPosix, nioSSL, logging, serviceLifecycle,
+        ]),
     .testTarget(
         name: "ClusterTests", dependencies: ["Origin", "Edge", "Coordinator"], path: "Tests/ClusterTests",
         swiftSettings: strict),
@@ -237,7 +306,7 @@ let fuzzTargets: [Target] =
     : [
         ("FuzzCodecHeaders", ["Media"]), ("FuzzFLV", ["Media", "FLV"]), ("FuzzAMF", ["Media", "AMF"]),
         ("FuzzRTMP", ["Media", "AMF", "RTMP"]), ("FuzzISOBMFF", ["Media", "ISOBMFF"]),
-        ("FuzzMPEGTS", ["Media", "MPEGTS"]),
+        ("FuzzMPEGTS", ["Media", "MPEGTS"]), ("FuzzAccess", ["Access"]),
     ].map { (name: String, modules: [String]) in
         .executableTarget(
             name: name, dependencies: modules.map { .byName(name: $0) } + [nioCore], path: "Fuzz/\(name)",
@@ -274,6 +343,9 @@ let benchmarkTargets: [Target] =
                 "Media", "MediaObjects", "HTTPMedia", "Streaming", "StreamHub", "TLSContexts", hummingbirdCore, nioCore,
                 nioPosix, nioHTTPTypes, httpTypes, argumentParser, logging,
             ], path: "Benchmarks/ObjectServer", swiftSettings: strict),
+        .executableTarget(
+            name: "CoordinatorLoad", dependencies: ["Media", "Placement", argumentParser],
+            path: "Benchmarks/CoordinatorLoad", swiftSettings: strict),
         .executableTarget(name: "BenchmarkFloor", path: "Benchmarks/Floor"),
     ]
 let benchmarkProducts: [Product] =
@@ -283,6 +355,7 @@ let benchmarkProducts: [Product] =
         .executable(name: "weir-bench-load", targets: ["LoadGenerator"]),
         .executable(name: "weir-bench-floor", targets: ["BenchmarkFloor"]),
         .executable(name: "weir-bench-objects", targets: ["ObjectServer"]),
+        .executable(name: "weir-bench-coordinator", targets: ["CoordinatorLoad"]),
     ]
 
 let package = Package(
@@ -307,6 +380,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
     ],
     targets: layer1 + layer2 + layer3 + cLibraries + layer4 + layer5 + programs + testTargets + fuzzTargets
         + benchmarkTargets + simulationTargets

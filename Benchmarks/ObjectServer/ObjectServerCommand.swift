@@ -93,7 +93,7 @@ private struct ClosedGate: SessionGate {
     ) async -> Result<PlayGrant, SessionRefusal> { .failure(SessionRefusal(.notFound, "there are no streams here")) }
 
     func publish(
-        _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
+        _ peer: PeerIdentity, relay: RelayIdentity?, clock: SourceClock, connection: any PublisherConnection
     ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal> {
         .failure(SessionRefusal(.unavailable, "there are no streams here"))
     }

@@ -12,7 +12,7 @@ struct Origin: NodeCommand {
 
     func serve(_ settings: NodeSettings) async throws {
         let logger = NodeProgram.bootstrapLogging(settings)
-        try await NodeProgram.run(
-            NodeService(settings: settings, logger: logger), settings: settings, logger: logger)
+        let live = LiveSettings(settings, source: self.options.source(role: Self.role))
+        try await NodeProgram.run(NodeService(settings: live, logger: logger), settings: live, logger: logger)
     }
 }

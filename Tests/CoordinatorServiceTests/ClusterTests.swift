@@ -17,7 +17,7 @@ import Testing
 
     private func epoch(_ outcome: ClaimOutcome) throws -> UInt64 {
         switch outcome {
-        case .granted(let epoch, _), .provisional(let epoch): return epoch
+        case .granted(let epoch, _, _), .provisional(let epoch): return epoch
         default: throw NotInTime(what: "\(outcome)")
         }
     }
@@ -66,7 +66,7 @@ import Testing
         let route = Route(origin.description, epoch: epoch)
         try await eventually("the edge hears of it") { edge.link.cachedRoute(for: self.key) == route }
         #expect(await edge.link.playRoute(for: self.key) == .origin(route))
-        #expect(await edge.link.publishRoute(for: self.key) == .origin(route))
+        #expect(await edge.link.publishRoute(for: self.key) == .origins([route]))
         await origin.link.report(self.key, epoch: epoch, state: .live)
         await origin.link.report(self.key, epoch: epoch, state: .grace)
         origin.holds()
@@ -98,7 +98,7 @@ import Testing
             outcome = await b.link.claim(self.key, policy: .grace, patience: .seconds(3))
         }
         let second = try self.epoch(outcome)
-        #expect(outcome == .granted(epoch: second, position: nil))
+        #expect(outcome == .granted(epoch: second, position: nil, wasLastHolder: false))
         #expect(second > first)
         // Two seconds where nothing else runs; process tests hold the real programs to that.
         #expect(ContinuousClock.now - start < .seconds(4))
@@ -194,14 +194,16 @@ import Testing
         try await coordinator.start()
         let origin = try TestNode("o", coordinator: coordinator)
         try await origin.startConnected()
-        #expect(try await call(coordinator.url + "/api/v1/nodes/o/drain", method: .POST).status == 204)
+        #expect(
+            try await call(coordinator.url + "/api/v1/nodes/o/drain", method: .POST, headers: asAdmin).status == 204)
         try await eventually("the node is told") { origin.drains == [true] }
         #expect(await origin.link.claim(self.key, policy: .reject) == .refused(reason: "draining"))
         #expect(await origin.link.publishRoute(for: self.key) == .noOrigin)
         let port = await coordinator.stop()
         try await coordinator.start(port: port)
         #expect(await origin.link.claim(self.key, policy: .reject) == .refused(reason: "draining"))
-        #expect(try await call(coordinator.url + "/api/v1/nodes/o/undrain", method: .POST).status == 204)
+        #expect(
+            try await call(coordinator.url + "/api/v1/nodes/o/undrain", method: .POST, headers: asAdmin).status == 204)
         try await eventually("the node is told") { origin.drains == [true, false] }
         await origin.kill()
         await coordinator.stop()

@@ -1,3 +1,4 @@
+import APIServer
 import AsyncHTTPClient
 import ClusterLink
 import Foundation
@@ -21,12 +22,20 @@ func quietLogger() -> Logger {
 final class TestCoordinator: Sendable {
     struct NotListening: Error {}
 
+    /// The token of the role admin.
+    static let adminToken = "the-admin-of-the-tests"
+
     let folder: String
     let secret: String?
+    private let change: @Sendable (inout CoordinatorConfiguration) -> Void
     private let running = Mutex<(task: Task<Void, any Error>, port: Int)?>(nil)
 
-    init(secret: String? = nil) throws {
+    /// `change` sets what a test needs otherwise.
+    init(
+        secret: String? = nil, change: @escaping @Sendable (inout CoordinatorConfiguration) -> Void = { _ in }
+    ) throws {
         self.secret = secret
+        self.change = change
         self.folder = NSTemporaryDirectory() + "weir-coordinator-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
     }
@@ -54,12 +63,13 @@ final class TestCoordinator: Sendable {
     }
 
     private func start(at port: Int, recoveryMillis: Int64, database: String, servesEvents: Bool) async throws {
-        let server = CoordinatorServer(
-            configuration: CoordinatorConfiguration(
-                host: "127.0.0.1", port: port, databasePath: self.folder + "/" + database, secret: self.secret,
-                recoveryMillis: recoveryMillis, watchHistory: 64, servesEvents: servesEvents, maximumBodyBytes: 64 << 10
-            ),
-            logger: quietLogger())
+        var configuration = CoordinatorConfiguration(
+            host: "127.0.0.1", port: port, databasePath: self.folder + "/" + database, secret: self.secret,
+            recoveryMillis: recoveryMillis, watchHistory: 64, servesEvents: servesEvents, maximumBodyBytes: 64 << 10)
+        configuration.adminToken = Self.adminToken
+        configuration.apiLimits.failedSignIns = 1_000
+        self.change(&configuration)
+        let server = CoordinatorServer(configuration: configuration, logger: quietLogger())
         let task = Task { try await server.run() }
         guard let bound = await server.boundPort() else {
             try await task.value
@@ -151,15 +161,46 @@ func eventually(_ what: String, _ condition: () async throws -> Bool) async thro
     throw NotInTime(what: what)
 }
 
+/// The header that lets an admin in.
+let asAdmin = [("Authorization", "Bearer \(TestCoordinator.adminToken)")]
+
 /// One HTTP request of the API.
 func call(
     _ url: String, method: HTTPMethod = .GET, body: String? = nil, headers: [(String, String)] = []
 ) async throws -> (status: Int, type: String, body: String) {
+    let response = try await answer(url, method: method, body: body, headers: headers)
+    return (Int(response.status.code), response.headers.first(name: "Content-Type") ?? "", response.text)
+}
+
+/// An answer with its headers.
+struct Answer {
+    var status: HTTPResponseStatus
+    var headers: HTTPHeaders
+    var bytes: ByteBuffer
+
+    var text: String { String(buffer: self.bytes) }
+
+    func decoded<Value: Decodable>(as type: Value.Type) throws -> Value {
+        try JSONDecoder().decode(type, from: Data(self.bytes.readableBytesView))
+    }
+
+    /// The name of the problem that it tells.
+    var problem: String? {
+        (try? self.decoded(as: ProblemDetails.self)).map {
+            String($0.type.dropFirst(ProblemDetails.typePrefix.count))
+        }
+    }
+}
+
+/// One HTTP request of the API, with all that is answered.
+func answer(
+    _ url: String, method: HTTPMethod = .GET, body: String? = nil, headers: [(String, String)] = []
+) async throws -> Answer {
     var request = HTTPClientRequest(url: url)
     request.method = method
     for (name, value) in headers { request.headers.add(name: name, value: value) }
     if let body { request.body = .bytes(ByteBuffer(string: body)) }
     let response = try await HTTPClient.shared.execute(request, deadline: .now() + .seconds(20))
-    let text = String(buffer: try await response.body.collect(upTo: 1 << 20))
-    return (Int(response.status.code), response.headers.first(name: "Content-Type") ?? "", text)
+    return Answer(
+        status: response.status, headers: response.headers, bytes: try await response.body.collect(upTo: 16 << 20))
 }

@@ -241,12 +241,12 @@ struct ObjectHTTPTests {
 
     @Test("the authorization decides, and sees who asks")
     func authorization() async throws {
-        let seen = Mutex<[MediaObjectAccess]>([])
+        let seen = FixtureLog<MediaObjectAccess>()
         let configuration = MediaHTTPConfiguration(
             vhost: { $0 == "v.example" ? "v" : StreamKey.defaultVhost },
-            authorize: { request, access in
-                seen.withLock { $0.append(access) }
-                return request.key.vhost == "v" ? nil : .forbidden("the test says no")
+            objectGate: RuleGate { request, access in
+                seen.append(access)
+                return request.key.vhost == "v" ? nil : SessionRefusal(.forbidden, "the test says no")
             })
         try await Self.run(configuration: configuration) { fixture, objects in
             objects.put(Self.segment, bytes: pattern(5))
@@ -257,7 +257,7 @@ struct ObjectHTTPTests {
             #expect(head["cache-control"] == "no-store")
             #expect(body.contains("the test says no"))
             #expect(objects.requests.isEmpty)
-            let access = try #require(seen.withLock { $0.first })
+            let access = try #require(seen.values.first)
             #expect(access.host == "media.example")
             #expect(access.query == "a=b")
             #expect(access.authorization == "Bearer t")
@@ -273,12 +273,11 @@ struct ObjectHTTPTests {
     @Test("a signed path reaches the object that its rest names, and the authorization")
     func signed() async throws {
         let secret: [UInt8] = [1, 2, 3]
-        let configuration = MediaHTTPConfiguration(authorize: { request, access in
-            guard access.signedPath?.check(for: request.key, secret: secret, now: 100) == .valid else {
-                return .forbidden("not signed")
-            }
-            return nil
-        })
+        let gate = RuleGate { request, access in
+            access.signedPath?.check(for: request.key, secret: secret, now: 100) == .valid
+                ? nil : SessionRefusal(.forbidden, "not signed")
+        }
+        let configuration = MediaHTTPConfiguration(objectGate: gate)
         try await Self.run(configuration: configuration) { fixture, objects in
             objects.put(Self.segment, bytes: pattern(5))
             let key = try StreamKey(app: "live", name: "game")

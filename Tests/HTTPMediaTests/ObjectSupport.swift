@@ -3,6 +3,7 @@ import Media
 import MediaObjects
 import NIOCore
 import NIOSSL
+import StreamHub
 import Synchronization
 import TLSContexts
 import Testing
@@ -122,4 +123,26 @@ func run(_ arguments: [String]) async throws -> (status: Int32, output: Data) {
         }
     }
     return (status, try Data(contentsOf: output))
+}
+
+/// A list that several loops may append to.
+final class FixtureLog<Value: Sendable>: Sendable {
+    private let log = Mutex<[Value]>([])
+
+    var values: [Value] { self.log.withLock { $0 } }
+
+    func append(_ value: Value) { self.log.withLock { $0.append(value) } }
+}
+
+/// Admits by a rule, at once and without sessions.
+struct RuleGate: MediaObjectGate {
+    let rule: @Sendable (MediaObjectRequest, MediaObjectAccess) -> SessionRefusal?
+
+    init(_ rule: @escaping @Sendable (MediaObjectRequest, MediaObjectAccess) -> SessionRefusal?) { self.rule = rule }
+
+    func admit(
+        _ request: MediaObjectRequest, _ access: MediaObjectAccess, on loop: any EventLoop
+    ) -> MediaObjectAdmission {
+        .now(self.rule(request, access).map { .failure($0) } ?? .success(nil))
+    }
 }

@@ -6,6 +6,7 @@ import Media
 import MediaObjects
 import NIOCore
 import NIOPosix
+import NIOSSL
 import StreamHub
 import Streaming
 import Synchronization
@@ -66,7 +67,7 @@ final class TestGate: SessionGate {
     }
 
     func publish(
-        _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
+        _ peer: PeerIdentity, relay: RelayIdentity?, clock: SourceClock, connection: any PublisherConnection
     ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal> {
         .failure(SessionRefusal(.unavailable, "nothing is published over HTTP"))
     }
@@ -217,8 +218,8 @@ final class Fixture: Sendable {
         return expected
     }
 
-    func client(readsBytes: Bool = true) async throws -> HTTPClient {
-        try await HTTPClient(port: self.port, group: self.group, readsBytes: readsBytes)
+    func client(readsBytes: Bool = true, tls: NIOSSLContext? = nil) async throws -> HTTPClient {
+        try await HTTPClient(port: self.port, group: self.group, readsBytes: readsBytes, tls: tls)
     }
 }
 
@@ -234,17 +235,29 @@ final class HTTPClient: ChannelInboundHandler, @unchecked Sendable {
     }
 
     private let state = Mutex(State())
+    let wire = WireCounter()
 
     /// `readsBytes`: false for a client that takes nothing.
-    init(port: Int, group: any EventLoopGroup, readsBytes: Bool = true) async throws {
+    init(port: Int, group: any EventLoopGroup, readsBytes: Bool = true, tls: NIOSSLContext? = nil) async throws {
         let channel = try await ClientBootstrap(group: group)
             .channelOption(.autoRead, value: readsBytes)
             .channelOption(.allowRemoteHalfClosure, value: false)
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(self) }
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(self.wire)
+                    if let tls {
+                        try channel.pipeline.syncOperations.addHandler(
+                            NIOSSLClientHandler(context: tls, serverHostname: nil))
+                    }
+                    try channel.pipeline.syncOperations.addHandler(self)
+                }
             }
             .connect(host: "127.0.0.1", port: port).get()
         self.state.withLock { $0.channel = channel }
+    }
+
+    func setReading(_ isReading: Bool) async throws {
+        try await self.state.withLock { $0.channel }?.setOption(.autoRead, value: isReading).get()
     }
 
     var isClosed: Bool { self.state.withLock { $0.isClosed } }

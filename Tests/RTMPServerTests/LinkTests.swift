@@ -73,7 +73,7 @@ struct LinkTests {
             let pull = try await Pull(fixture, Self.remote(fixture))
             try await eventually("it plays") { pull.epochs.values.count == 1 }
             #expect(pull.epochs.values == [41])
-            #expect(fixture.gate.relays.values == [RelayIdentity(node: "edge-1", epoch: 41)])
+            #expect(fixture.gate.relays.values == [RelayIdentity(node: "edge-1", epoch: 41, isProved: true)])
             try await publisher.sendFrames(0..<30)
             try await eventually("all frames") { pull.sink.frames.count == 60 }
             #expect(

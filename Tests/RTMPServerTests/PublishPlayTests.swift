@@ -60,7 +60,7 @@ struct PublishPlayTests {
             #expect(peer.name == "demo")
             #expect(peer.token == "secret")
             #expect(peer.address.hasPrefix("127.0.0.1:"))
-            #expect(fixture.gate.relays.values == [RelayIdentity(node: "edge-1", epoch: 41)])
+            #expect(fixture.gate.relays.values == [RelayIdentity(node: "edge-1", epoch: 41, isProved: true)])
             for case .playing(let information) in player.events.values {
                 #expect(information.last { $0.name == "weirEpoch" }?.value == .number(41))
             }

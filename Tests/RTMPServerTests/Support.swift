@@ -48,6 +48,8 @@ final class TestGate: SessionGate {
     let publishers = Log<PeerIdentity>()
     let players = Log<PeerIdentity>()
     let relays = Log<RelayIdentity?>()
+    /// The nodes that publishers were forwarded by.
+    let forwarders = Log<RelayIdentity?>()
 
     init(hub: StreamHub) { self.hub = hub }
 
@@ -55,6 +57,7 @@ final class TestGate: SessionGate {
         switch peer.app {
         case "down": return .failure(SessionRefusal(.unavailable, "the test says no"))
         case "bad": return .failure(SessionRefusal(.badName, "the test dislikes the name"))
+        case "secret": return .failure(SessionRefusal(.unauthorized, "the test wants a token"))
         default: break
         }
         do {
@@ -81,9 +84,10 @@ final class TestGate: SessionGate {
     }
 
     func publish(
-        _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
+        _ peer: PeerIdentity, relay: RelayIdentity?, clock: SourceClock, connection: any PublisherConnection
     ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal> {
         self.publishers.append(peer)
+        self.forwarders.append(relay)
         guard case .success(let key) = self.key(peer) else {
             return .failure(self.key(peer).failure ?? SessionRefusal(.unavailable, ""))
         }
@@ -170,6 +174,7 @@ final class TestClient: ChannelInboundHandler, @unchecked Sendable {
     }
 
     let events = Log<RTMPClientEvent>()
+    let wire = WireCounter()
     private let state = Mutex(State())
     private var session: RTMPClientSession
     private var context: ChannelHandlerContext?
@@ -195,6 +200,7 @@ final class TestClient: ChannelInboundHandler, @unchecked Sendable {
             .channelOption(.socketOption(.so_rcvbuf), value: 32 << 10)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(self.wire)
                     if let tls {
                         try channel.pipeline.syncOperations.addHandler(
                             NIOSSLClientHandler(context: tls, serverHostname: nil))
@@ -269,6 +275,12 @@ final class TestClient: ChannelInboundHandler, @unchecked Sendable {
         return nil
     }
 
+    /// What the server said at the end.
+    var endText: String? {
+        for case .ended(_, let description) in self.events.values { return description }
+        return nil
+    }
+
     var endCode: String? {
         for case .ended(let code, _) in self.events.values { return code }
         return nil
@@ -308,6 +320,22 @@ final class TestClient: ChannelInboundHandler, @unchecked Sendable {
         }
     }
 
+    /// Sends video messages that nobody can read.
+    func sendGarbage(count: Int) async throws {
+        guard let channel = self.channel else { return }
+        let chunkSize = self.chunkSize
+        try await channel.eventLoop.submit {
+            var bytes = ByteBuffer()
+            for _ in 0..<count {
+                RTMPChunkWriter.write(
+                    typeID: RTMPMessageType.video, timestamp: 0, messageStreamID: self.session.messageStreamID,
+                    chunkStreamID: RTMPChunkStreamID.video, payload: ByteBuffer(bytes: [0x17, 1]),
+                    chunkSize: chunkSize, into: &bytes)
+            }
+            channel.writeAndFlush(bytes, promise: nil)
+        }.get()
+    }
+
     func unpublish() async throws {
         try await self.channel?.eventLoop.submit {
             self.session.unpublish(now: .now())
@@ -321,35 +349,40 @@ final class Fixture: Sendable {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     let hub: StreamHub
     let gate: TestGate
+    let sessions = SessionRegistry()
     let server: RTMPServer
     let port: Int
     let logger: Logger
 
     init(
         _ settings: LiveStreamSettings = .init(flush: .realtime), maximumConnections: Int = 100,
-        tls: TLSContextStore? = nil, configure: (inout RTMPSessionConfiguration) -> Void = { _ in }
+        tls: TLSContextStore? = nil, clusterSecret: String? = nil,
+        configure: (inout RTMPSessionConfiguration) -> Void = { _ in }
     ) async throws {
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         self.logger = logger
-        self.hub = StreamHub { _ in settings }
+        self.hub = StreamHub(sessions: self.sessions) { _ in settings }
         self.gate = TestGate(hub: self.hub)
         var session = RTMPSessionConfiguration()
         configure(&session)
         self.server = RTMPServer(
             group: self.group,
-            configuration: RTMPServerConfiguration(session: session, maximumConnections: maximumConnections),
+            configuration: RTMPServerConfiguration(
+                session: session, maximumConnections: maximumConnections, sessions: self.sessions,
+                clusterSecret: clusterSecret),
             gate: self.gate, hub: self.hub, logger: logger)
         self.port = try await self.server.listen(host: "127.0.0.1", port: 0, tls: tls)
     }
 
     static func run(
         _ settings: LiveStreamSettings = .init(flush: .realtime), maximumConnections: Int = 100,
-        tls: TLSContextStore? = nil, configure: (inout RTMPSessionConfiguration) -> Void = { _ in },
-        _ body: (Fixture) async throws -> Void
+        tls: TLSContextStore? = nil, clusterSecret: String? = nil,
+        configure: (inout RTMPSessionConfiguration) -> Void = { _ in }, _ body: (Fixture) async throws -> Void
     ) async throws {
         let fixture = try await Fixture(
-            settings, maximumConnections: maximumConnections, tls: tls, configure: configure)
+            settings, maximumConnections: maximumConnections, tls: tls, clusterSecret: clusterSecret,
+            configure: configure)
         let outcome: Result<Void, any Error>
         do {
             outcome = .success(try await body(fixture))

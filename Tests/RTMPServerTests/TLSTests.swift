@@ -10,7 +10,7 @@ import Testing
 @testable import RTMPServer
 
 /// A self-signed certificate in a folder that goes away with this.
-private final class Certificate {
+final class Certificate {
     let folder: URL
     let files: TLSFiles
 

@@ -66,7 +66,7 @@ struct ServerConnectTests {
         try harness.answer { $0.acceptConnect(now: $1) }
         let result = try #require(harness.commands.first)
         for object in [result.object, result.argument(0) ?? .null] {
-            #expect(object["capsEx"] == 6)
+            #expect(object["capsEx"] == 7)
             #expect(object["videoFourCcInfoMap"]?["hvc1"] == 4)
             #expect(object["audioFourCcInfoMap"]?["Opus"] == 4)
         }

@@ -1,3 +1,5 @@
+import Media
+
 /// What the segments of a stream are written as.
 package enum PackagingContainer: String, Sendable, Hashable, Codable {
     /// CMAF: one track a segment, initialization segments of their own; for HLS and DASH.

@@ -55,7 +55,7 @@ package enum PlacementValueError: Error, Equatable {
 }
 
 /// What a node does in the cluster.
-package enum NodeRole: String, Sendable, Hashable, Codable {
+package enum NodeRole: String, Sendable, Hashable, Codable, CaseIterable {
     /// Takes publishers in and holds placements.
     case origin
     /// Pulls from origins and forwards publishers to them.

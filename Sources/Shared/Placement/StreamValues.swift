@@ -31,7 +31,7 @@ package enum PlacementEpoch {
 }
 
 /// Where a placement stands.
-package enum PlacementState: String, Sendable, Hashable, Codable {
+package enum PlacementState: String, Sendable, Hashable, Codable, CaseIterable {
     /// The key is claimed; no media yet.
     case claiming
     case live

@@ -125,7 +125,7 @@ final class ClusterNode: Sendable {
     /// The streams of an origin or edge; `nil` when it does not answer.
     func streams() async throws -> [StreamView]? {
         struct List: Decodable { let streams: [StreamView] }
-        return try await self.get("/api/v1/streams", as: List.self)?.streams
+        return try await self.get("/api/v2/streams", as: List.self)?.streams
     }
 
     func stream(_ key: String) async throws -> StreamView? { try await self.streams()?.first { $0.key == key } }

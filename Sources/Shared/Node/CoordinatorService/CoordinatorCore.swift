@@ -4,7 +4,7 @@ import Logging
 import Media
 import NIOCore
 import Placement
-import Synchronization
+import ProcessStats
 
 /// The coordinator without its HTTP: the placement table, its storing, and those who follow it.
 ///
@@ -25,19 +25,36 @@ actor CoordinatorCore {
 
     /// Random name of this process.
     nonisolated let instance = String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16)
+    nonisolated let startedMillis = CoordinatorCore.wallMillis()
     nonisolated let watchers: WatcherList
-    private let configuration: CoordinatorConfiguration
+    nonisolated let configuration: CoordinatorConfiguration
     nonisolated let store: CoordinatorStore
-    private let logger: Logger
-    private var table: PlacementTable
-    private var ring: WatchRing
+    nonisolated let facts: FactsBook
+    nonisolated let broker: RequestBroker
+    nonisolated let feed: EventFeed
+    nonisolated let callers: CallerBook
+    nonisolated let backups: BackupFolder
+    nonisolated let metrics = CoordinatorMetrics()
+    nonisolated let sampler = ProcessSampler()
+    let logger: Logger
+    var table: PlacementTable
+    var ring: WatchRing
+    var index: StreamIndex
+    /// Active placements by holder, and those of them that are live.
+    var tally: PlacementTally
+    var policies: PolicyList
+    /// What changed since followers were last told.
+    var changes = PendingChanges()
 
     private var writes: [StoreWrite] = []
     private var news: [WatchRing.Item] = []
     private var waiters: [CheckedContinuation<Bool, Never>] = []
-    private var isStoreFailing = false
+    var isStoreFailing = false
     private let commits: AsyncStream<Void>
     private let commitSignal: AsyncStream<Void>.Continuation
+    /// Seconds since the start, as `pulse` counts them.
+    private var beats = 0
+    private var toldOverview: Overview?
     private var nextRefresh = NIODeadline.now()
     private var nextPrune = NIODeadline.now()
 
@@ -66,8 +83,27 @@ actor CoordinatorCore {
             configuration: configuration.placement, restored: placements, nodes: nodes, epochFloor: state.epochFloor,
             now: now)
         self.ring = WatchRing(capacity: configuration.watchHistory)
+        self.index = StreamIndex(placements.lazy.map(\.key))
+        self.tally = PlacementTally(placements)
+        self.policies = try await store.policies()
         self.watchers = WatcherList(limit: configuration.maximumWatchers)
+        self.facts = FactsBook(
+            maximumRows: configuration.maximumFacts, maximumHistories: configuration.maximumHistories)
+        self.broker = RequestBroker(queueLimit: configuration.maximumNodeRequests)
+        self.feed = EventFeed(capacity: Self.feedCapacity, maximumFollowers: configuration.maximumEventStreams)
+        self.backups = BackupFolder(
+            folder: configuration.backupFolder ?? Self.folder(of: configuration.databasePath) + "backups",
+            maximumBackups: configuration.maximumBackups)
+        self.callers = CallerBook(secret: configuration.secret, adminToken: configuration.adminToken)
         (self.commits, self.commitSignal) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    /// Messages that a follower of the live events may be behind.
+    private static let feedCapacity = 4_096
+
+    /// The folder that `path` is in, with a slash at its end; empty for a file in the working directory.
+    private static func folder(of path: String) -> String {
+        path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
     }
 
     static func wallMillis() -> Int64 { Int64(Date().timeIntervalSince1970 * 1_000) }
@@ -90,13 +126,17 @@ actor CoordinatorCore {
             let writes = self.isStoreFailing ? self.everything() : self.writes
             (self.news, self.waiters, self.writes) = ([], [], [])
             var isStored = true
+            let began = NIODeadline.now()
             do throws(CoordinatorStoreError) {
-                try await self.store.commit(writes)
+                let events = try await self.store.commit(writes)
+                self.metrics.committed(writes: writes.count, took: .now() - began)
+                self.feed.append(events)
                 if self.isStoreFailing { self.logger.notice("the database works again") }
                 self.isStoreFailing = false
             } catch {
                 if !self.isStoreFailing { self.logger.error("the database failed", metadata: ["error": "\(error)"]) }
                 self.isStoreFailing = true
+                self.metrics.commitFailed()
                 isStored = false
             }
             for item in news { self.ring.append(item) }
@@ -113,28 +153,52 @@ actor CoordinatorCore {
             + self.table.placements.values.map { .placement(Self.stored($0, now: now, wall: wall)) } + self.writes
     }
 
-    /// Takes the table's outputs over. Call after each change of it.
-    private func drain(now: NIODeadline) {
+    /// Takes the table's outputs over. Call after each change of it. `actor` is the operator whose wish it was.
+    func drain(now: NIODeadline, actor: String? = nil) {
         let wall = Self.wallMillis()
         while let output = self.table.nextOutput() {
             switch output {
             case .placement(let placement, let change):
                 self.writes.append(.placement(Self.stored(placement, now: now, wall: wall)))
                 self.news.append(.change(change))
+                self.index.insert(placement.key)
+                self.tally.note(placement)
+                self.changes.note(placement.key)
             case .node(let node):
                 self.writes.append(.node(StoredNode(description: node.description, isDrained: node.isDrained)))
+                self.changes.note(node.description.id)
             case .nodeRemoved(let id):
                 self.writes.append(.removeNode(id))
+                self.facts.drop(id)
+                self.broker.drop(id)
+                self.changes.note(id)
             case .forgotten(let key, let epoch, let floor):
                 self.writes.append(.forget(key, epoch: epoch, floor: floor))
+                self.index.remove(key)
+                self.tally.forget(key)
             case .event(let event):
-                self.writes.append(.event(event, atMillis: wall))
-                self.log(event)
+                self.writes.append(.event(event, atMillis: wall, actor: actor))
+                self.noteNode(of: event)
+                self.log(event, actor: actor)
             case .recovered:
                 self.news.append(.recovered)
             }
         }
         if !self.writes.isEmpty || !self.news.isEmpty { self.commitSignal.yield() }
+    }
+
+    private func noteNode(of event: ClusterEvent) {
+        guard let node = event.node, event.key == nil else { return }
+        self.changes.note(node)
+        // What a dead node told is no longer so.
+        if event.kind == .nodeDead { self.facts.drop(node) }
+    }
+
+    /// Writes something that operators did into the log of events, and waits until it is stored.
+    func record(_ event: ClusterEvent, actor: String) async throws(CoreError) {
+        self.writes.append(.event(event, atMillis: Self.wallMillis(), actor: actor))
+        self.log(event, actor: actor)
+        try await self.stored()
     }
 
     private static func stored(_ placement: StreamPlacement, now: NIODeadline, wall: Int64) -> StoredPlacement {
@@ -145,12 +209,13 @@ actor CoordinatorCore {
             endReason: placement.endReason, position: placement.position)
     }
 
-    private func log(_ event: ClusterEvent) {
+    private func log(_ event: ClusterEvent, actor: String?) {
         var metadata: Logger.Metadata = [:]
         if let node = event.node { metadata["node"] = "\(node)" }
         if let key = event.key { metadata["stream"] = "\(key)" }
         if let epoch = event.epoch { metadata["epoch"] = "\(epoch)" }
         if let detail = event.detail { metadata["detail"] = "\(detail)" }
+        if let actor { metadata["actor"] = "\(actor)" }
         let level: Logger.Level =
             switch event.kind {
             case .nodeSuspect, .nodeDead, .superseded: .warning
@@ -160,12 +225,59 @@ actor CoordinatorCore {
     }
 
     /// Waits until all that was decided so far is stored.
-    private func stored() async throws(CoreError) {
+    func stored() async throws(CoreError) {
         let isStored = await withCheckedContinuation { continuation in
             self.waiters.append(continuation)
             self.commitSignal.yield()
         }
         guard isStored else { throw .unavailable }
+    }
+
+    // MARK: Tokens
+
+    /// Reads the tokens. Where no admin could get in, a random admin token is made, kept as a digest, and announced.
+    func prepareTokens() async throws {
+        for token in try await self.store.tokens() { self.callers.add(token) }
+        let now = Self.wallMillis()
+        guard !self.callers.hasAdmin(nowMillis: now) else { return }
+        let secret = CallerBook.makeToken()
+        for attempt in 1...100 {
+            let token = StoredToken(
+                id: 0, name: attempt == 1 ? "admin" : "admin-\(attempt)", role: .admin,
+                digest: CallerBook.digest(of: secret), createdMillis: now)
+            let limit = self.configuration.maximumTokens + attempt
+            guard case .added(let added) = try await self.store.addToken(token, limit: limit, nowMillis: now)
+            else { continue }
+            self.callers.add(added)
+            self.configuration.announceAdminToken(secret)
+            return
+        }
+    }
+
+    // MARK: Following
+
+    /// Tells those who follow the live events what changed within the last second. Call once a second.
+    func pulse() async {
+        self.beats += 1
+        guard self.feed.followers.count > 0 else {
+            self.changes = PendingChanges()
+            return
+        }
+        if let changes = self.takeChanges() { self.feed.append("changes", changes) }
+        let overview = self.overview()
+        if overview.steady != self.toldOverview?.steady {
+            self.toldOverview = overview
+            self.feed.append("overview", overview)
+        }
+        // Those whose token was revoked have to notice; the others' connections stay warm.
+        if self.beats.isMultiple(of: 15) || self.callers.takeRevocation() { self.feed.followers.wakeAll() }
+    }
+
+    /// Ends all answers that go on: event streams and polls.
+    nonisolated func endStreams() {
+        self.watchers.closeAll()
+        self.feed.followers.closeAll()
+        self.broker.close()
     }
 
     // MARK: Time
@@ -174,14 +286,11 @@ actor CoordinatorCore {
     func tick() {
         let now = NIODeadline.now()
         self.table.deadlineReached(now: now)
+        self.broker.tick(now: now)
+        self.facts.sampleCluster(now: now)
         if now >= self.nextRefresh {
             self.nextRefresh = now + .seconds(5)
             self.watchers.wakeAll()
-            let nodes = self.table.nodes.filter { $0.value.health == .alive }.map(\.key)
-            if self.table.activeCount > 0, !nodes.isEmpty {
-                let until = Self.wallMillis() + self.configuration.leaseMillis
-                self.writes.append(.leases(nodes: nodes, untilMillis: until))
-            }
         }
         if now >= self.nextPrune {
             self.nextPrune = now + .minutes(10)
@@ -189,150 +298,6 @@ actor CoordinatorCore {
             self.writes.append(.pruneEvents(beforeMillis: before, keeping: self.configuration.maximumEvents))
             self.commitSignal.yield()
         }
-        self.drain(now: now)
-    }
-
-    // MARK: Nodes
-
-    func register(_ request: RegisterRequest) throws(PlacementError) -> HeartbeatAnswer {
-        let now = NIODeadline.now()
-        defer { self.drain(now: now) }
-        return self.answer(try self.table.register(request, now: now), knownRevision: 0)
-    }
-
-    func heartbeat(_ id: NodeID, _ request: HeartbeatRequest) throws(PlacementError) -> HeartbeatAnswer {
-        let now = NIODeadline.now()
-        defer { self.drain(now: now) }
-        let result = try self.table.heartbeat(
-            id, instance: request.instance, status: request.status, released: request.released, now: now)
-        return self.answer(result, knownRevision: request.originsRevision)
-    }
-
-    private func answer(_ result: HeartbeatResult, knownRevision: UInt64) -> HeartbeatAnswer {
-        let revision = self.table.originsRevision
-        return HeartbeatAnswer(
-            instance: self.instance, superseded: result.superseded, draining: result.isDrained,
-            originsRevision: revision,
-            origins: revision == knownRevision ? nil : Array(self.table.origins().prefix(Self.maximumOriginsTold)))
-    }
-
-    /// Origins that a node is told for the time without a coordinator.
-    private static let maximumOriginsTold = 256
-
-    func leave(_ id: NodeID, instance: String) throws(PlacementError) {
-        let now = NIODeadline.now()
-        defer { self.drain(now: now) }
-        try self.table.leave(id, instance: instance, now: now)
-    }
-
-    func setDrained(_ id: NodeID, _ isDrained: Bool) async throws {
-        try self.table.setDrained(id, isDrained)
-        self.drain(now: .now())
-        try await self.stored()
-    }
-
-    // MARK: Streams
-
-    func claim(_ request: ClaimRequest) async throws -> ClaimDecision {
-        let now = NIODeadline.now()
-        let wallSeconds = UInt64(clamping: Self.wallMillis() / 1_000)
-        let decision = try self.table.claim(request, now: now, wallSeconds: wallSeconds)
-        self.drain(now: now)
-        guard case .granted(let placement) = decision else { return decision }
-        do {
-            try await self.stored()
-        } catch {
-            self.table.forfeit(placement.key, epoch: placement.epoch, now: .now())
-            self.drain(now: .now())
-            throw error
-        }
-        return decision
-    }
-
-    func renew(_ request: RenewRequest) throws(PlacementError) {
-        let now = NIODeadline.now()
-        defer { self.drain(now: now) }
-        try self.table.renew(request, now: now)
-    }
-
-    func release(_ request: ReleaseRequest) throws(PlacementError) {
-        let now = NIODeadline.now()
-        defer { self.drain(now: now) }
-        try self.table.release(request, now: now)
-    }
-
-    func playRoute(for key: StreamKey) throws(PlacementError) -> PlayRoute {
-        try self.table.playRoute(for: key, now: .now())
-    }
-
-    func publishRoutes(for key: StreamKey, region: String) -> [Route] {
-        let draws = (UInt64.random(in: 0...UInt64.max), UInt64.random(in: 0...UInt64.max))
-        return self.table.publishRoutes(for: key, region: region, draws: draws)
-    }
-
-    // MARK: Lists
-
-    func health() -> HealthAnswer {
-        HealthAnswer(
-            status: self.isStoreFailing ? "failing" : "ok", instance: self.instance,
-            recovering: self.table.isRecovering, nodes: self.table.nodes.count, streams: self.table.activeCount,
-            watchers: self.watchers.count)
-    }
-
-    func nodes() -> NodeList {
-        let now = NIODeadline.now()
-        let entries = self.table.nodes.values.map { NodeList.Entry($0, now: now) }
-        return NodeList(nodes: entries.sorted { $0.node.id.rawValue < $1.node.id.rawValue })
-    }
-
-    /// Streams whose text form comes after `after`, sorted, at most `limit`; ended ones only if asked for.
-    func streams(after: String, limit: Int, includingEnded: Bool) -> StreamList {
-        let now = NIODeadline.now()
-        let named = self.table.placements.values.compactMap { placement -> (name: String, StreamPlacement)? in
-            guard includingEnded || placement.state != .ended else { return nil }
-            let name = "\(placement.key.vhost)/\(placement.key.app)/\(placement.key.name)"
-            return name > after ? (name, placement) : nil
-        }
-        let page = named.sorted { $0.name < $1.name }.prefix(limit)
-        return StreamList(
-            streams: page.map { entry in
-                StreamList.Entry(entry.1, route: self.table.change(for: entry.1).route, now: now)
-            },
-            next: named.count > limit ? page.last?.name : nil)
-    }
-
-    func events(after: Int64, limit: Int) async throws -> [StoredEvent] {
-        try await self.store.events(after: after, limit: limit)
-    }
-
-    // MARK: Watching
-
-    /// What is new after `cursor`, or all placements when that cannot be told.
-    func watchStep(after cursor: String?) -> WatchStep {
-        let end = "\(self.instance).\(self.ring.newest)"
-        if let cursor, let items = self.sequence(in: cursor).flatMap({ self.ring.items(after: $0) }) {
-            let changes = items.compactMap { item -> PlacementChange? in
-                if case .change(let change) = item { change } else { nil }
-            }
-            let batch = WatchBatch(
-                cursor: end, isSnapshot: false, isRecovering: self.table.isRecovering, changes: changes)
-            return WatchStep(batch: batch, hasRecovered: items.contains(.recovered))
-        }
-        let batch = WatchBatch(
-            cursor: end, isSnapshot: true, isRecovering: self.table.isRecovering, changes: self.table.snapshot())
-        return WatchStep(batch: batch, hasRecovered: false)
-    }
-
-    private func sequence(in cursor: String) -> UInt64? {
-        let parts = cursor.split(separator: ".", maxSplits: 1)
-        guard parts.count == 2, parts[0] == self.instance else { return nil }
-        return UInt64(parts[1])
-    }
-
-    /// The event stream of a node broke off.
-    func watchBroke(node: NodeID, instance: String) {
-        let now = NIODeadline.now()
-        self.table.linkLost(node, instance: instance, now: now)
         self.drain(now: now)
     }
 }

@@ -4,28 +4,35 @@ import Hummingbird
 import NIOCore
 import Placement
 
+/// The placements as nodes follow them.
 extension CoordinatorRoutes {
+    func watchCalls() -> [APIRoute] {
+        [APIRoute(.get, Self.prefix + "/watch", .node, isStreaming: true) { try await self.watch($0) }]
+    }
+
     /// Placements that go into one write of an event stream.
     private static let changesPerWrite = 500
     private static let maximumPollSeconds: Int64 = 60
 
-    /// `GET /api/v1/watch`: events, or with `poll=1` one batch as soon as there is something new.
-    func watch(_ request: Request) async throws -> Response {
-        let query = request.uri.queryParameters
-        if query["poll"] == "1" { return try await self.poll(request) }
+    /// Events, or with `poll=1` one batch as soon as there is something new.
+    private func watch(_ request: APIRequest) async throws -> Response {
+        let query = request.query
+        let after = try query.text("after", limit: 256)
+        let wait = try query.number("wait", 0...Self.maximumPollSeconds) ?? 20
+        let node = try query.node("node")
+        let instance = try query.text("instance", limit: 64) ?? ""
+        if try query.flag("poll") { return try await self.poll(after: after, wait: wait) }
         guard self.configuration.servesEvents else {
             throw Problem("no-events", .notAcceptable, "Event streams are turned off: poll")
         }
         guard let watcher = self.core.watchers.open() else {
             throw CoordinatorCore.CoreError.tooManyWatchers(limit: self.configuration.maximumWatchers)
         }
-        let cursor = request.headers[Self.lastEventID] ?? query["after"].map { String($0) }
-        let node = query["node"].flatMap { try? NodeID(String($0)) }
-        let instance = String(query["instance"] ?? "")
+        let cursor = request.header(Self.lastEventID) ?? after
         let core = self.core
         let body = ResponseBody { writer in
             do {
-                try await request.body.consumeWithCancellationOnInboundClose { _ in
+                try await request.request.body.consumeWithCancellationOnInboundClose { _ in
                     try await Self.stream(core, signal: watcher.signal, from: cursor, to: &writer)
                 }
             } catch {
@@ -44,13 +51,6 @@ extension CoordinatorRoutes {
                 Self.accelBuffering: "no",
             ], body: body)
     }
-
-    // Safety: a literal of letters and hyphens is a field name, so the initializer does not fail.
-    // swift-format-ignore: NeverForceUnwrap
-    private static let lastEventID = HTTPField.Name("Last-Event-ID")!
-    // Safety: as above.
-    // swift-format-ignore: NeverForceUnwrap
-    private static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
 
     @concurrent
     private static func stream(
@@ -106,9 +106,7 @@ extension CoordinatorRoutes {
         }
     }
 
-    private func poll(_ request: Request) async throws -> Response {
-        let wait = try Self.number("wait", in: request, range: 0...Self.maximumPollSeconds) ?? 20
-        let cursor = request.uri.queryParameters["after"].map { String($0) }
+    private func poll(after cursor: String?, wait: Int64) async throws -> Response {
         guard let watcher = self.core.watchers.open() else {
             throw CoordinatorCore.CoreError.tooManyWatchers(limit: self.configuration.maximumWatchers)
         }

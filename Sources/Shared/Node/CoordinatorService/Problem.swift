@@ -1,3 +1,4 @@
+import CoordinatorStore
 import FoundationEssentials
 import HTTPTypes
 import Hummingbird
@@ -48,6 +49,50 @@ struct Problem: Error {
         }
     }
 
+    init(_ error: CoordinatorCore.CoreError) {
+        switch error {
+        case .unavailable: self.init("unavailable", .serviceUnavailable, "The database does not take writes")
+        case .tooManyWatchers(let limit):
+            self.init("too-many-watchers", .serviceUnavailable, "Too many watchers", detail: "at most \(limit)")
+        }
+    }
+
+    init(_ error: CoordinatorStoreError) {
+        if case .backupFailed(_, let code) = error {
+            self.init("backup-failed", .serviceUnavailable, "The copy could not be written", detail: "code \(code)")
+        } else {
+            self.init("unavailable", .serviceUnavailable, "The database does not answer")
+        }
+    }
+
+    init(_ error: RequestBroker.BrokerError) {
+        switch error {
+        case .unreachable(let node):
+            self.init("node-unreachable", .conflict, "The node does not take requests now", detail: "\(node)")
+        case .busy(let node):
+            self.init("node-busy", .tooManyRequests, "Too many requests wait for the node", detail: "\(node)")
+            self.retry(afterMillis: 1_000)
+        case .timedOut(let node):
+            self.init("node-timed-out", .gatewayTimeout, "The node did not answer in time", detail: "\(node)")
+        case .cancelled: self.init("stopping", .serviceUnavailable, "The coordinator stops")
+        }
+    }
+
+    /// Any error that a route may throw; one that nobody foresaw is logged.
+    init(any error: any Error, logger: Logger) {
+        switch error {
+        case let problem as Problem: self = problem
+        case let error as PlacementError: self.init(error)
+        case let error as CoordinatorCore.CoreError: self.init(error)
+        case let error as CoordinatorStoreError: self.init(error)
+        case let error as RequestBroker.BrokerError: self.init(error)
+        case let error as HTTPError: self.init("http", error.status, error.status.reasonPhrase, detail: error.body)
+        default:
+            logger.error("a request failed", metadata: ["error": "\(type(of: error))"])
+            self.init("internal", .internalServerError, "The request failed")
+        }
+    }
+
     static func invalid(_ detail: String) -> Problem {
         Problem("invalid-request", .badRequest, "The request cannot be understood", detail: detail)
     }
@@ -60,37 +105,5 @@ struct Problem: Error {
         return Response(
             status: .init(code: self.details.status), headers: headers,
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
-    }
-}
-
-/// Turns every error into a problem.
-struct ProblemMiddleware: RouterMiddleware {
-    typealias Context = BasicRequestContext
-
-    func handle(
-        _ request: Request, context: BasicRequestContext,
-        next: @concurrent (Request, BasicRequestContext) async throws -> Response
-    ) async throws -> Response {
-        do {
-            return try await next(request, context)
-        } catch let problem as Problem {
-            return problem.response
-        } catch let error as PlacementError {
-            return Problem(error).response
-        } catch let error as CoordinatorCore.CoreError {
-            switch error {
-            case .unavailable:
-                return Problem("unavailable", .serviceUnavailable, "The database does not take writes").response
-            case .tooManyWatchers(let limit):
-                return Problem(
-                    "too-many-watchers", .serviceUnavailable, "Too many watchers", detail: "at most \(limit)"
-                ).response
-            }
-        } catch let error as HTTPError {
-            return Problem("http", error.status, error.status.reasonPhrase, detail: error.body).response
-        } catch {
-            context.logger.error("a request failed", metadata: ["error": "\(error)"])
-            return Problem("internal", .internalServerError, "The request failed").response
-        }
     }
 }

@@ -120,7 +120,7 @@ package enum DomainPattern: Sendable, Hashable, CustomStringConvertible {
         let isWildcard = text.hasPrefix("*.")
         let name = Self.normalize(isWildcard ? String(text.dropFirst(2)) : text)
         let isValid =
-            !name.isEmpty
+            !name.isEmpty && !text.contains("/")
             && name.utf8.allSatisfy { byte in
                 switch byte {
                 case 0...0x20, 0x7F, UInt8(ascii: "*"), UInt8(ascii: "/"), UInt8(ascii: "?"), UInt8(ascii: "#"): false

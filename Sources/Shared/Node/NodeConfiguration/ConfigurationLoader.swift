@@ -329,7 +329,7 @@ package struct ConfigurationLoader {
         }
     }
 
-    private static func reason(_ problem: ValueProblem, found: String) -> ConfigurationProblem.Reason {
+    static func reason(_ problem: ValueProblem, found: String) -> ConfigurationProblem.Reason {
         switch problem {
         case .invalid(let expected): .invalidValue(found: found, expected: expected)
         case .outOfRange(let range): .outOfRange(found: found, range: range)

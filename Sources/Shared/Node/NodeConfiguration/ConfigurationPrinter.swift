@@ -39,7 +39,7 @@ package enum ConfigurationPrinter {
 }
 
 /// Turns flat key paths into nested YAML.
-private struct YAMLWriter {
+struct YAMLWriter {
     var lines: [String] = []
     /// The mappings that are open.
     var path: [Substring] = []

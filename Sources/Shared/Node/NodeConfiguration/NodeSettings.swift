@@ -17,9 +17,14 @@ package struct NodeSettings: Sendable, Equatable {
     package var eventLoops = 0
     package var log = LogSettings()
     package var shutdown = ShutdownSettings()
+    package var limits = LimitSettings()
     package var rtmp = RTMPSettings()
     package var http = HTTPSettings()
     package var api = APISettings()
+    package var access = AccessSettings()
+    package var hooks = HookSettings()
+    package var heartbeat = HeartbeatSettings()
+    package var metrics = MetricsSettings()
     package var cluster = ClusterSettings()
     package var edge = EdgeSettings()
     package var media = MediaSettings()
@@ -143,6 +148,10 @@ package struct LogSettings: Sendable, Equatable {
 package struct ShutdownSettings: Sendable, Equatable {
     /// The longest that a stopping node waits for its peers to leave.
     package var drainDeadline = TimeAmount.seconds(10)
+    /// How long viewers may stay before they are told to leave.
+    package var viewerWait = TimeAmount.zero
+    /// How long publishers may stay before they are told to leave.
+    package var publisherWait = TimeAmount.zero
 
     package init() {}
 }
@@ -168,6 +177,8 @@ package struct HTTPSettings: Sendable, Equatable {
     package var maximumConnections = 100_000
     /// Whether `/` is a page that lists and plays the live streams.
     package var playerPage = true
+    /// Networks whose `X-Forwarded-For` is believed, in CIDR notation.
+    package var trustedProxies: [String] = []
 
     package init() {}
 }
@@ -175,8 +186,18 @@ package struct HTTPSettings: Sendable, Equatable {
 /// The HTTP server of the node's administration.
 package struct APISettings: Sendable, Equatable {
     package var listen = ListenAddress(host: "127.0.0.1", port: 1985)
-    /// The bearer token that requests carry. Empty asks for none, which is allowed on loopback only.
+    /// The same over TLS.
+    package var tls = TLSSettings()
+    /// The bearer token that requests carry. Without it and `username` none is asked for, which is allowed on loopback
+    /// only.
     package var token = Secret("")
+    /// HTTP Basic authentication, beside the token. Empty means none.
+    package var username = ""
+    package var password = Secret("")
+    /// Origins whose pages may use the API; `*` alone allows all, empty sends no CORS headers.
+    package var corsOrigins: [String] = []
+    /// Names in `Host` that requests without credentials may have, beside addresses and `localhost`.
+    package var hosts: [String] = []
 
     package init() {}
 }
@@ -228,6 +249,14 @@ package struct EdgeSettings: Sendable, Equatable {
 /// The coordinator's own server and rules.
 package struct CoordinatorSettings: Sendable, Equatable {
     package var listen = ListenAddress(host: "127.0.0.1", port: 7000)
+    /// The same over TLS.
+    package var tls = TLSSettings()
+    /// The token of the first administrator. Empty: one is made at the first start.
+    package var adminToken = Secret("")
+    /// Origins whose pages may use the API; `*` alone allows all, empty sends no CORS headers.
+    package var corsOrigins: [String] = []
+    /// Names in `Host` that requests without credentials may have, beside addresses and `localhost`.
+    package var hosts: [String] = []
     /// Path of the SQLite file; it and its folder are created.
     package var database = "./weir-coordinator.sqlite"
     /// How long a claim holds without a renewal.
@@ -236,6 +265,7 @@ package struct CoordinatorSettings: Sendable, Equatable {
     package var deadAfter = TimeAmount.seconds(5)
     package var eventRetention = TimeAmount.hours(7 * 24)
     package var maximumWatchers = 1_000
+    package var desired = Desired()
 
     package init() {}
 }

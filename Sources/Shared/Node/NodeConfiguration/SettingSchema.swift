@@ -12,7 +12,8 @@ package enum SettingSchema {
     }
 
     static let sections: [Section] = [
-        general, node, log, shutdown, rtmp, http, api, cluster, edge, mediaSection, streamSection, coordinator,
+        general, node, log, shutdown, limitsSection, rtmp, http, api, accessSection, hooksSection, heartbeatSection,
+        metricsSection, cluster, edge, mediaSection, streamSection, coordinator,
     ]
 
     /// The keys of `stream`, which a vhost and an app may set again.
@@ -57,7 +58,13 @@ package enum SettingSchema {
         fields: [
             .init(
                 "shutdown.drain_deadline", \.shutdown.drainDeadline, .duration(.zero ... .hours(24)),
-                "The longest that a stopping node waits for its peers to leave.")
+                "The longest that a stopping node waits for its peers to leave, once they were told to."),
+            .init(
+                "shutdown.viewer_wait", \.shutdown.viewerWait, .duration(.zero ... .hours(24)),
+                "How long viewers may stay at a node that takes no new ones, before they are told to leave."),
+            .init(
+                "shutdown.publisher_wait", \.shutdown.publisherWait, .duration(.zero ... .hours(24)),
+                "The same for publishers."),
         ])
 
     private static let rtmp = Section(
@@ -129,15 +136,29 @@ package enum SettingSchema {
             .init(
                 "http.player_page", \.http.playerPage, .flag,
                 "Whether `/` is a page that lists and plays the live streams; anybody who can play can see it."),
+            .init(
+                "http.trusted_proxies", \.http.trustedProxies, .networks(allowsAll: false),
+                "Networks of reverse proxies, whose `X-Forwarded-For` names the client; of others it is ignored."),
         ])
 
     private static let api = Section(
-        name: "api", documentation: "The node's administration: status and streams.", roles: media,
+        name: "api", documentation: "The node's administration: status, streams, sessions and metrics.", roles: media,
         fields: [
-            .init("api.listen", \.api.listen, .listenAddress, "The address of the API."),
+            .init("api.listen", \.api.listen, .listenAddress, "The address of the API.")
+        ] + tls("api.tls", \.api.tls, "the API over HTTPS") + [
             .init(
                 "api.token", \.api.token, .secret,
-                "The bearer token that requests carry. Required unless `api.listen` is a loopback address."),
+                "The bearer token that requests carry. Without it and `api.username` the API may be on loopback only."),
+            .init(
+                "api.username", \.api.username, .label("name"),
+                "The name for HTTP Basic authentication, which is accepted beside the token; empty means none."),
+            .init("api.password", \.api.password, .secret, "The password of `api.username`."),
+            .init(
+                "api.cors", \.api.corsOrigins, .webOrigins,
+                "Web origins whose pages may use the API; `*` allows all, an empty list sends no CORS headers."),
+            .init(
+                "api.hosts", \.api.hosts, .hosts,
+                "Names that requests without credentials may use in `Host`, beside addresses and `localhost`."),
         ])
 
     private static let cluster = Section(
@@ -207,7 +228,17 @@ package enum SettingSchema {
         fields: [
             .init(
                 "coordinator.listen", \.coordinator.listen, .listenAddress,
-                "The address of the API. Another one than loopback requires `cluster.secret`."),
+                "The address of the API. Another one than loopback requires `cluster.secret`.")
+        ] + tls("coordinator.tls", \.coordinator.tls, "the API over HTTPS") + [
+            .init(
+                "coordinator.admin_token", \.coordinator.adminToken, .secret,
+                "The token of the first administrator. Without it one is made and printed at the first start."),
+            .init(
+                "coordinator.cors", \.coordinator.corsOrigins, .webOrigins,
+                "Web origins whose pages may use the API; `*` allows all, an empty list sends no CORS headers."),
+            .init(
+                "coordinator.hosts", \.coordinator.hosts, .hosts,
+                "Names that requests without credentials may use in `Host`, beside addresses and `localhost`."),
             .init(
                 "coordinator.database", \.coordinator.database, .text("path"),
                 "The SQLite file, which is created where it is missing. `-wal` and `-shm` files appear beside it."),
@@ -227,6 +258,18 @@ package enum SettingSchema {
             .init(
                 "coordinator.maximum_watchers", \.coordinator.maximumWatchers, .integer(1...1_000_000),
                 "Nodes and consoles that may follow changes at one time."),
+            .init(
+                "coordinator.desired.viewers_per_edge", \.coordinator.desired.viewersPerEdge,
+                .integer(0...10_000_000), "Viewers that one edge is meant to serve; 0: they do not count."),
+            .init(
+                "coordinator.desired.egress_per_edge", \.coordinator.desired.egressPerEdge,
+                .bitRate(0...100_000_000_000_000), "What one edge is meant to send; 0: it does not count."),
+            .init(
+                "coordinator.desired.minimum_edges", \.coordinator.desired.minimumEdges, .integer(0...10_000),
+                "The fewest edges that `cluster_desired_edges` asks for."),
+            .init(
+                "coordinator.desired.target_load", \.coordinator.desired.targetLoadPercent, .integer(10...100),
+                "The load of edges, in percent, that is aimed at; the rest is for what comes suddenly."),
         ])
 
     private static func tls(
@@ -293,7 +336,8 @@ package enum SettingSchema {
             "How HEVC is written into FLV and RTMP: as published, as enhanced RTMP, or as the older codec id 12."),
     ]
 
-    private static let streamFields = basicStreamFields + packagingFields
+    private static let streamFields =
+        basicStreamFields + accessFields + limitFields + hookFields + forwardFields + packagingFields
 }
 
 // MARK: - Lookup

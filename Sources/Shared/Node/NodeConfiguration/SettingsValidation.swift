@@ -7,11 +7,16 @@ extension NodeSettings {
     package func validate() -> [ConfigurationProblem] {
         var found = Contradictions()
         switch self.role {
-        case .coordinator: self.checkCoordinator(&found)
+        case .coordinator:
+            self.checkCoordinator(&found)
+            self.checkTLS("coordinator.tls", self.coordinator.tls, &found)
         case .origin, .edge:
             self.checkListeners(&found)
             self.checkTLS("rtmp.tls", self.rtmp.tls, &found)
             self.checkTLS("http.tls", self.http.tls, &found)
+            self.checkTLS("api.tls", self.api.tls, &found)
+            self.checkAPI(&found)
+            self.checkAccess(&found)
             self.checkCluster(&found)
             self.checkVhosts(&found)
             self.checkStreams(&found)
@@ -21,11 +26,18 @@ extension NodeSettings {
 
     /// The files that the settings name and that cannot be read.
     func unreadableFiles(_ isReadable: (String) -> Bool) -> [ConfigurationProblem] {
-        guard self.role != .coordinator else { return [] }
-        let files = [
-            ("rtmp.tls.certificate", self.rtmp.tls.certificate), ("rtmp.tls.key", self.rtmp.tls.key),
-            ("http.tls.certificate", self.http.tls.certificate), ("http.tls.key", self.http.tls.key),
-        ]
+        let files =
+            self.role == .coordinator
+            ? [
+                ("coordinator.tls.certificate", self.coordinator.tls.certificate),
+                ("coordinator.tls.key", self.coordinator.tls.key),
+            ]
+            : [
+                ("rtmp.tls.certificate", self.rtmp.tls.certificate), ("rtmp.tls.key", self.rtmp.tls.key),
+                ("http.tls.certificate", self.http.tls.certificate), ("http.tls.key", self.http.tls.key),
+                ("api.tls.certificate", self.api.tls.certificate), ("api.tls.key", self.api.tls.key),
+                ("access.jwt.public_key", self.access.jwt.publicKey),
+            ]
         return files.filter { !$0.1.isEmpty && !isReadable($0.1) }.map { key, path in
             ConfigurationProblem(key: key, location: .defaults, reason: .unreadable(path))
         }
@@ -33,11 +45,12 @@ extension NodeSettings {
 
     private func checkCoordinator(_ found: inout Contradictions) {
         let settings = self.coordinator
-        if !settings.listen.isLoopback, self.cluster.secret.isEmpty {
-            found.add(
-                "coordinator.listen",
-                "\(settings.listen) can be reached from other machines, so cluster.secret has to be set")
+        let listeners =
+            [("coordinator.listen", settings.listen)] + settings.tls.listen.map { ("coordinator.tls.listen", $0) }
+        for (key, address) in listeners where !address.isLoopback && self.cluster.secret.isEmpty {
+            found.add(key, "\(address) can be reached from other machines, so cluster.secret has to be set")
         }
+        Self.checkPorts(listeners.map { (key: $0.0, addresses: [$0.1]) }, &found)
         if settings.database.isEmpty {
             found.add("coordinator.database", "the path of the database is empty")
         }
@@ -68,10 +81,6 @@ extension NodeSettings {
                 "\(self.rtmp.maximumPartialBytes) bytes have no room for a message of rtmp.maximum_message_size "
                     + "(\(self.rtmp.maximumMessageBytes) bytes)")
         }
-        if !self.api.listen.isLoopback, self.api.token.isEmpty {
-            found.add(
-                "api.listen", "\(self.api.listen) can be reached from other machines, so api.token has to be set")
-        }
         let media: [(key: String, addresses: [ListenAddress])] = [
             ("rtmp.listen", self.rtmp.listen), ("rtmp.tls.listen", self.rtmp.tls.listen),
             ("http.listen", self.http.listen), ("http.tls.listen", self.http.tls.listen),
@@ -80,8 +89,15 @@ extension NodeSettings {
             let keys = media.map(\.key).joined(separator: ", ")
             found.add("rtmp.listen", "the \(self.role.rawValue) would serve nobody: \(keys) are all empty")
         }
+        Self.checkPorts(
+            media + [("api.listen", [self.api.listen]), ("api.tls.listen", self.api.tls.listen)], &found)
+    }
+
+    private static func checkPorts(
+        _ listeners: [(key: String, addresses: [ListenAddress])], _ found: inout Contradictions
+    ) {
         var taken: [(key: String, address: ListenAddress)] = []
-        for (key, addresses) in media + [("api.listen", [self.api.listen])] {
+        for (key, addresses) in listeners {
             for address in addresses {
                 if let other = taken.first(where: { $0.address.overlaps(address) }) {
                     let which = other.key == key ? "" : " of \(other.key)"
@@ -116,15 +132,9 @@ extension NodeSettings {
         }
     }
 
-    /// Every set of `stream` keys: the node's, those of vhosts, and those of their apps.
+    /// The folders of files, and every set of `stream` keys.
     private func checkStreams(_ found: inout Contradictions) {
-        var sets: [(prefix: String, settings: StreamSettings)] = [("stream", self.stream)]
-        for (index, vhost) in self.vhosts.enumerated() {
-            sets.append(("vhosts[\(index)].stream", vhost.stream))
-            for (app, settings) in vhost.apps.sorted(by: { $0.key < $1.key }) {
-                sets.append(("vhosts[\(index)].apps.\(app)", settings))
-            }
-        }
+        let sets = self.streamSets
         for (key, folder) in [("media.directory", self.media.directory), ("media.recordings", self.media.recordings)]
         where self.role == .origin && (folder.isEmpty || folder.allSatisfy { $0 == "/" || $0 == "." }) {
             found.add(key, "\"\(folder)\" is no folder for files of streams")
@@ -174,7 +184,7 @@ extension NodeSettings {
     }
 }
 
-private struct Contradictions {
+struct Contradictions {
     private(set) var problems: [ConfigurationProblem] = []
 
     mutating func add(_ key: String, _ text: String) {

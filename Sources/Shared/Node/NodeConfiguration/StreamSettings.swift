@@ -25,6 +25,10 @@ package struct StreamSettings: Sendable, Equatable {
     package var hls = HLS()
     package var dvr = DVR()
     package var snapshot = Snapshot()
+    package var access = Access()
+    package var limits = Limits()
+    package var hooks = Hooks()
+    package var forward = Forward()
 
     package init() {}
 

@@ -13,16 +13,19 @@ final class ForwardService: Sendable {
     private let connectTimeout: TimeAmount
     /// How long a publisher is kept while no origin takes it.
     private let patience: TimeAmount
+    /// The cluster's secret, by which this node proves itself.
+    private let secret: String?
     private let logger: Logger
 
     init(
         routes: RouteSource, client: RTMPClientConfiguration, connectTimeout: TimeAmount, patience: TimeAmount,
-        logger: Logger
+        secret: String? = nil, logger: Logger
     ) {
         self.routes = routes
         self.client = client
         self.connectTimeout = connectTimeout
         self.patience = patience
+        self.secret = secret
         self.logger = logger
     }
 
@@ -30,17 +33,16 @@ final class ForwardService: Sendable {
         _ key: StreamKey, peer: PeerIdentity, connection: any PublisherConnection
     ) async throws(SessionRefusal) -> NIOLoopBound<any MediaSink> {
         let loop = connection.loop
-        let query = peer.query
         let bound = try? await loop.submit {
             NIOLoopBound(
                 RTMPForward(
                     connection: connection, configuration: self.client, connectTimeout: self.connectTimeout
                 ) { forward, end in
-                    self.lost(forward, end, key: key, query: query, connection: connection)
+                    self.lost(forward, end, key: key, peer: peer, connection: connection)
                 }, eventLoop: loop)
         }.get()
         guard let bound else { throw SessionRefusal(.unavailable, "the node is shutting down") }
-        let upstream = try await self.start(bound, key: key, query: query, loop: loop)
+        let upstream = try await self.start(bound, key: key, peer: peer, loop: loop)
         self.logger.info(
             "forwarding publisher",
             metadata: ["stream": "\(key)", "to": "\(upstream.node)", "peer": "\(peer.address)"])
@@ -51,7 +53,7 @@ final class ForwardService: Sendable {
 
     /// Publishes to the first origin that agrees.
     private func start(
-        _ forward: NIOLoopBound<RTMPForward>, key: StreamKey, query: String, loop: any EventLoop
+        _ forward: NIOLoopBound<RTMPForward>, key: StreamKey, peer: PeerIdentity, loop: any EventLoop
     ) async throws(SessionRefusal) -> Upstream {
         let upstreams: [Upstream]
         switch await self.routes.publish(key) {
@@ -62,15 +64,18 @@ final class ForwardService: Sendable {
         var refusal = SessionRefusal(.unavailable, "no origin takes publishers now")
         for upstream in upstreams {
             let remote = RTMPRemote(
-                host: upstream.host, port: upstream.port, key: key, query: query,
-                relay: RelayIdentity(node: self.routes.node, epoch: 0))
+                host: upstream.host, port: upstream.port, key: key, query: peer.query,
+                relay: RelayIdentity(node: self.routes.node, epoch: 0), secret: self.secret,
+                peer: ForwardedPeer(peer))
             do {
                 _ = try await loop.flatSubmit { forward.value.start(remote) }.get()
                 return upstream
-            } catch RTMPLinkEnd.rejected(let code, let description) {
-                // The origin's word is final: another origin would refuse the same stream.
-                let isBusy = code == "NetStream.Publish.BadName"
-                throw SessionRefusal(isBusy ? .busy : .unavailable, description)
+            } catch RTMPLinkEnd.rejected("NetStream.Publish.BadName", let description) {
+                // Another origin would refuse the same stream.
+                throw SessionRefusal(.busy, description)
+            } catch RTMPLinkEnd.rejected(_, let description) {
+                // It cannot take publishers now, such as one that is being drained.
+                refusal = SessionRefusal(.unavailable, description)
             } catch {
                 refusal = SessionRefusal(.unavailable, "the origin \(upstream.node) cannot be reached")
             }
@@ -78,13 +83,17 @@ final class ForwardService: Sendable {
         throw refusal
     }
 
-    /// The origin went away under a publisher, which now waits: find another.
+    /// The origin went away under a publisher, or asked to be left. The publisher waits: find another.
     private func lost(
-        _ forward: RTMPForward, _ end: RTMPLinkEnd, key: StreamKey, query: String,
+        _ forward: RTMPForward, _ end: RTMPLinkEnd, key: StreamKey, peer: PeerIdentity,
         connection: any PublisherConnection
     ) {
         let logger = self.logger
-        logger.warning("origin lost", metadata: ["stream": "\(key)", "reason": "\(end)"])
+        if end == .closed {
+            logger.notice("moving publisher", metadata: ["stream": "\(key)"])
+        } else {
+            logger.warning("origin lost", metadata: ["stream": "\(key)", "reason": "\(end)"])
+        }
         let loop = connection.loop
         let bound = NIOLoopBound(forward, eventLoop: loop)
         // A callback of the channel starts work that ends by its deadline or with the publisher.
@@ -95,10 +104,12 @@ final class ForwardService: Sendable {
             while NIODeadline.now() < deadline {
                 do throws(SessionRefusal) {
                     return Result<Upstream, SessionRefusal>.success(
-                        try await self.start(bound, key: key, query: query, loop: loop))
+                        try await self.start(bound, key: key, peer: peer, loop: loop))
                 } catch {
                     last = error
                 }
+                let isGone = (try? await loop.submit { bound.value.isFinished }.get()) ?? true
+                if isGone { break }
                 try? await Task.sleep(for: pause)
                 pause = min(pause * 2, .milliseconds(500))
             }

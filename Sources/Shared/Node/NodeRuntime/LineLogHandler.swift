@@ -6,14 +6,21 @@ import Synchronization
 /// One line an event on standard error: time, level, message and metadata, as text or JSON.
 struct LineLogHandler: LogHandler {
     var metadata: Logger.Metadata = [:]
-    var logLevel: Logger.Level = .info
+    /// The program's level, unless a logger has one of its own.
+    var logLevel: Logger.Level {
+        get { self.ownLevel ?? self.level.value }
+        set { self.ownLevel = newValue }
+    }
     private let label: String
     private let isJSON: Bool
+    private let level: LogLevel
+    private var ownLevel: Logger.Level?
     private static let output = Mutex<Void>(())
 
-    init(label: String, isJSON: Bool) {
+    init(label: String, isJSON: Bool, level: LogLevel) {
         self.label = label
         self.isJSON = isJSON
+        self.level = level
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

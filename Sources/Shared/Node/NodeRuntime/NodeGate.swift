@@ -1,4 +1,5 @@
 import ClusterLink
+import Hooks
 import Logging
 import Media
 import NIOCore
@@ -11,11 +12,14 @@ import Synchronization
 
 /// Decides for all protocols of a node who may publish and play, and where the media go.
 final class NodeGate: SessionGate {
-    private let settings: NodeSettings
+    private let settings: LiveSettings
+    private let admission: Admission
+    private let policies: HookPolicies
     private let hub: StreamHub
     private let claims: StreamClaims
     private let relay: RelayService?
     private let forwards: ForwardService?
+    private let restreams: RestreamService?
     private let waitingViewers = Atomic<Int>(0)
     private let logger: Logger
 
@@ -23,10 +27,13 @@ final class NodeGate: SessionGate {
     private static let maximumWaitingViewers = 10_000
 
     init(
-        settings: NodeSettings, hub: StreamHub, claims: StreamClaims, relay: RelayService?, forwards: ForwardService?,
-        logger: Logger
+        settings: LiveSettings, admission: Admission, policies: HookPolicies, hub: StreamHub, claims: StreamClaims,
+        relay: RelayService?, forwards: ForwardService?, restreams: RestreamService?, logger: Logger
     ) {
+        self.restreams = restreams
         self.settings = settings
+        self.admission = admission
+        self.policies = policies
         self.hub = hub
         self.claims = claims
         self.relay = relay
@@ -50,18 +57,23 @@ final class NodeGate: SessionGate {
     ) async -> Result<PlayGrant, SessionRefusal> {
         do throws(SessionRefusal) {
             let key = try self.key(peer)
-            guard relay != nil || self.settings.streamSettings(for: key).play.urlSecret.isEmpty else {
-                throw SessionRefusal(.notFound, "\(key) is played below signed paths only, by HLS and DASH")
-            }
-            let grant = try await self.grant(key, on: loop)
-            if let relay, grant.epoch > 0, relay.epoch > grant.epoch {
-                throw SessionRefusal(
-                    .notFound, "\(key) has epoch \(grant.epoch) here, older than \(relay.epoch) that was asked for")
-            }
-            return .success(grant)
+            try await self.admission.play(key, peer, relay: relay, isPublishedHere: self.claims.grant(key) != nil)
+            return .success(try await self.grant(key, relay: relay, on: loop))
         } catch {
+            self.admission.withdraw(peer)
             return .failure(error)
         }
+    }
+
+    private func grant(
+        _ key: StreamKey, relay: RelayIdentity?, on loop: any EventLoop
+    ) async throws(SessionRefusal) -> PlayGrant {
+        let grant = try await self.grant(key, on: loop)
+        if let relay, grant.epoch > 0, relay.epoch > grant.epoch {
+            throw SessionRefusal(
+                .notFound, "\(key) has epoch \(grant.epoch) here, older than \(relay.epoch) that was asked for")
+        }
+        return grant
     }
 
     private func grant(_ key: StreamKey, on loop: any EventLoop) async throws(SessionRefusal) -> PlayGrant {
@@ -71,9 +83,9 @@ final class NodeGate: SessionGate {
             case .success(let grant): return grant
             case .failure(let refusal):
                 // Who may wait for a publisher may also wait for the coordinator.
-                guard self.settings.edge.missingStream == .wait else { throw refusal }
+                guard self.settings.current.edge.missingStream == .wait else { throw refusal }
             }
-        } else if self.settings.edge.missingStream == .notFound {
+        } else if self.settings.current.edge.missingStream == .notFound {
             throw SessionRefusal(.notFound, "nobody publishes \(key)")
         }
         return try await self.wait(for: key, on: loop)
@@ -86,7 +98,7 @@ final class NodeGate: SessionGate {
         guard count <= Self.maximumWaitingViewers else {
             throw SessionRefusal(.notFound, "nobody publishes \(key), and too many viewers wait")
         }
-        let deadline = NIODeadline.now() + self.settings.edge.missingStreamWait
+        let deadline = NIODeadline.now() + self.settings.current.edge.missingStreamWait
         var pause = Duration.milliseconds(100)
         while NIODeadline.now() < deadline, !Task.isCancelled {
             try? await Task.sleep(for: pause)
@@ -100,28 +112,48 @@ final class NodeGate: SessionGate {
     // MARK: Publishing
 
     func publish(
-        _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
+        _ peer: PeerIdentity, relay: RelayIdentity?, clock: SourceClock, connection: any PublisherConnection
     ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal> {
         do throws(SessionRefusal) {
             let key = try self.key(peer)
+            let policy = try await self.admission.publish(key, peer)
             if let forwards = self.forwards {
                 return .success(try await forwards.publish(key, peer: peer, connection: connection))
             }
-            return .success(try await self.publishHere(key, peer: peer, clock: clock, connection: connection))
+            let destinations = try await self.destinations(of: key, peer)
+            let (sink, stream) = try await self.publishHere(
+                key, peer: peer, policy: policy, clock: clock, connection: connection)
+            self.policies.began(policy, key, peer)
+            if let restreams = self.restreams, !destinations.isEmpty {
+                stream.home.execute { restreams.published(stream, templates: destinations, query: peer.query) }
+            }
+            return .success(sink)
         } catch {
+            self.admission.withdraw(peer)
             return .failure(error)
         }
     }
 
+    /// Other servers that get the stream, too: those that a hook names, else those of the settings.
+    private func destinations(of key: StreamKey, _ peer: PeerIdentity) async throws(SessionRefusal) -> [String] {
+        switch await self.admission.hooks.forwards(key, peer) {
+        case .success(let urls):
+            return urls ?? self.settings.streamSettings(for: key).forward.destinations.map { "\($0)" }
+        case .failure(let refusal): throw refusal.sessionRefusal
+        }
+    }
+
     private func publishHere(
-        _ key: StreamKey, peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
-    ) async throws(SessionRefusal) -> NIOLoopBound<any MediaSink> {
+        _ key: StreamKey, peer: PeerIdentity, policy: SessionPolicy, clock: SourceClock,
+        connection: any PublisherConnection
+    ) async throws(SessionRefusal) -> (NIOLoopBound<any MediaSink>, LiveStream) {
         let id = self.hub.nextSessionID()
-        let stream = try await self.claimSlot(key, session: .init(id: id, token: peer.token), on: connection.loop)
+        let stream = try await self.claimSlot(
+            key, session: .init(id: id, token: peer.token), policy: policy.publishPolicy, on: connection.loop)
+        let setting = policy.publishPolicy?.setting ?? self.settings.streamSettings(for: key).publish.policy
         let epoch: UInt64
         do throws(SessionRefusal) {
-            epoch = try await self.claims.claim(
-                key, token: peer.token, policy: self.settings.streamSettings(for: key).publish.policy.claim)
+            epoch = try await self.claims.claim(key, token: peer.token, policy: setting.claim)
         } catch {
             stream.home.execute { stream.abandon(id) }
             throw error
@@ -140,7 +172,7 @@ final class NodeGate: SessionGate {
             NIOLoopBound<any MediaSink>(Publication(stream: stream, id: id, epoch: epoch), eventLoop: loop)
         }.get()
         guard let sink else { throw SessionRefusal(.unavailable, "the node is shutting down") }
-        return sink
+        return (sink, stream)
     }
 
     private enum SlotAnswer {
@@ -150,14 +182,14 @@ final class NodeGate: SessionGate {
     }
 
     private func claimSlot(
-        _ key: StreamKey, session: PublisherSlot.Session, on loop: any EventLoop
+        _ key: StreamKey, session: PublisherSlot.Session, policy: SessionPolicy.PublishPolicy?, on loop: any EventLoop
     ) async throws(SessionRefusal) -> LiveStream {
         // A stream that was found may be on its way out; the next look-up then makes a new one.
         for _ in 0..<3 {
             let stream = self.hub.stream(key, home: loop)
             let answer = try? await stream.home.submit { () -> SlotAnswer in
                 if stream.isClosed { return .streamIsGone }
-                return stream.claim(session).map { .refused($0) } ?? .granted
+                return stream.claim(session, policy: policy?.slot).map { .refused($0) } ?? .granted
             }.get()
             switch answer {
             case .granted: return stream

@@ -49,42 +49,6 @@ struct NodeObjects: MediaObjectSource {
     }
 }
 
-/// Who may have files: all, or in a vhost with a secret, who has a signed path, and the cluster's own nodes.
-struct ObjectAccess: Sendable {
-    let settings: NodeSettings
-
-    func check(_ request: MediaObjectRequest, _ access: MediaObjectAccess) -> MediaObjectAnswer? {
-        let secret = self.settings.streamSettings(for: request.key).play.urlSecret
-        guard !secret.isEmpty, !self.isNode(access) else { return nil }
-        guard let signed = access.signedPath else {
-            return .forbidden("a signed path is required: /~EXPIRES…~SIGNATURE/\(request.key.app)/…")
-        }
-        switch signed.check(
-            for: request.key, secret: secret.value.utf8, now: Int64(Date().timeIntervalSince1970))
-        {
-        case .valid: return nil
-        case .expired: return .forbidden("the signed path has expired")
-        case .forged: return .forbidden("the signature of the path is not for this stream")
-        }
-    }
-
-    /// Nodes prove themselves by the cluster's secret.
-    private func isNode(_ access: MediaObjectAccess) -> Bool {
-        let secret = self.settings.cluster.secret
-        guard access.node != nil, !secret.isEmpty else { return false }
-        return TokenComparison.isEqual(access.authorization ?? "", "Bearer \(secret.value)")
-    }
-}
-
-/// Compares secrets in a time that tells nothing of them.
-enum TokenComparison {
-    static func isEqual(_ given: String, _ wanted: String) -> Bool {
-        let given = Array(given.utf8)
-        let wanted = Array(wanted.utf8)
-        return zip(given, wanted).reduce(UInt8(given.count == wanted.count ? 0 : 1)) { $0 | ($1.0 ^ $1.1) } == 0
-    }
-}
-
 /// Finds the nodes that have the files of a stream.
 final class ObjectRoutes: Sendable {
     private struct Nodes {

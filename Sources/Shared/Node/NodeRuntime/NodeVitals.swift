@@ -3,29 +3,48 @@ import Glibc
 import Media
 import NIOCore
 import Placement
+import ProcessStats
 import RTMPServer
 import StreamHub
 import Synchronization
 
 /// What a node tells of itself: to the coordinator with each heartbeat, and in its API.
 final class NodeVitals: Sendable {
-    private struct Sample {
-        var cpuSeconds: Double
-        var at: Double
-        var share: Double
+    /// Where the numbers come from, beside the streams. What is missing counts as zero.
+    struct Sources: Sendable {
+        var registry: SessionRegistry?
+        var loops: LoopLoad?
+        var lag: LoopLagProbe?
+        var process: ProcessSampler?
+        /// Bits a second that the node may send; 0 when nobody set it.
+        var egressCapacity: UInt64 = 0
+        /// Used share of the fullest disk that the node writes to, 0…1.
+        var diskUsed: @Sendable () -> Double? = { nil }
+        /// Words for an operator, from a closed set.
+        var alarms: @Sendable () -> [String] = { [] }
+        var isRecording: @Sendable (StreamKey) -> Bool = { _ in false }
+
+        init() {}
     }
 
-    private let hub: StreamHub
-    private let claims: StreamClaims
+    let hub: StreamHub
+    let claims: StreamClaims
+    let sources: Sources
     private let rtmp: RTMPServer
     private let draining = Atomic<Bool>(false)
-    private let sample = Mutex(Sample(cpuSeconds: 0, at: 0, share: 0))
+    private let beats = Atomic<UInt64>(0)
     let startedAt = Date()
 
-    init(hub: StreamHub, claims: StreamClaims, rtmp: RTMPServer) {
+    /// What is seen of so many streams goes out with each heartbeat; of twice as many with every second one, and so on
+    /// up to `maximumFactsInterval`. In a large cluster the coordinator spends most of its time on reading it.
+    private static let streamsWithEachHeartbeat = 20
+    private static let maximumFactsInterval = 5
+
+    init(hub: StreamHub, claims: StreamClaims, rtmp: RTMPServer, sources: Sources = Sources()) {
         self.hub = hub
         self.claims = claims
         self.rtmp = rtmp
+        self.sources = sources
     }
 
     /// A name for this run of the process.
@@ -36,32 +55,44 @@ final class NodeVitals: Sendable {
     func setDraining(_ isDraining: Bool) { self.draining.store(isDraining, ordering: .relaxed) }
     var isDraining: Bool { self.draining.load(ordering: .relaxed) }
 
-    func status() async -> NodeStatus {
+    /// The status for one heartbeat.
+    func heartbeat() async -> NodeStatus {
         let snapshots = await self.hub.snapshots()
-        var load = LoadVector()
-        load.streams = snapshots.count
-        load.viewers = snapshots.reduce(0) { $0 + $1.viewers.values.reduce(0, +) }
-        load.busiestLoop = self.cpuShare()
-        load.memoryBytes = Self.residentBytes()
-        return NodeStatus(load: load, streams: self.claims.reports(snapshots), draining: self.isDraining)
+        let beat = self.beats.wrappingAdd(1, ordering: .relaxed).oldValue
+        let hasFacts = beat % UInt64(Self.factsInterval(streams: snapshots.count)) == 0
+        return NodeStatus(
+            load: self.load(snapshots), streams: self.claims.reports(snapshots), draining: self.isDraining,
+            facts: hasFacts ? self.facts(snapshots) : nil, node: self.nodeFacts())
     }
 
-    /// CPU time of the process since the last call, as a share of all cores.
-    private func cpuShare() -> Double {
-        var usage = rusage()
-        guard unsafe getrusage(RUSAGE_SELF.rawValue, &usage) == 0 else { return 0 }
-        let seconds =
-            Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-            + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
-        let now = Double(NIODeadline.now().uptimeNanoseconds) / 1e9
-        let cores = Double(max(1, System.coreCount))
-        return self.sample.withLock { sample in
-            if sample.at > 0, now - sample.at > 0.1 {
-                sample.share = min(1, (seconds - sample.cpuSeconds) / (now - sample.at) / cores)
-            }
-            sample = Sample(cpuSeconds: seconds, at: now, share: sample.share)
-            return sample.share
-        }
+    /// The heartbeats from one with facts to the next.
+    static func factsInterval(streams: Int) -> Int {
+        min(Self.maximumFactsInterval, 1 + max(0, streams - 1) / Self.streamsWithEachHeartbeat)
+    }
+
+    /// The status without what is seen of the streams.
+    func status() async -> NodeStatus {
+        let snapshots = await self.hub.snapshots()
+        return NodeStatus(
+            load: self.load(snapshots), streams: self.claims.reports(snapshots), draining: self.isDraining)
+    }
+
+    private func load(_ snapshots: [StreamSnapshot]) -> LoadVector {
+        let totals = self.sources.registry?.totals()
+        let process = self.sources.process?.sample()
+        return LoadVector(
+            egressBitsPerSecond: totals?.sentBitsPerSecond ?? 0,
+            egressCapacityBitsPerSecond: self.sources.egressCapacity,
+            busiestLoop: self.sources.loops?.busiest ?? 0,
+            memoryBytes: process?.residentBytes ?? Self.residentBytes(),
+            memoryLimitBytes: process?.cgroup.memoryBytes ?? 0, streams: snapshots.count,
+            viewers: totals?.playerCount ?? snapshots.reduce(0) { $0 + $1.viewers.values.reduce(0, +) },
+            loopLagMillis: self.lagMillis())
+    }
+
+    private func lagMillis() -> Int {
+        let lags = self.sources.lag?.lags().map(\.last.nanoseconds) ?? []
+        return Int((lags.max() ?? 0) / 1_000_000)
     }
 
     /// Resident memory, from `/proc/self/statm`.

@@ -1,6 +1,6 @@
-import AsyncHTTPClient
 import ClusterLink
 import Foundation
+import Hooks
 import Logging
 import Media
 import MediaCatalog
@@ -23,60 +23,57 @@ final class OriginMedia: Service {
     let snapshots: SnapshotService
     let database: MediaDatabase
     private let writers: StorageWriters
-    private let callbacks: FileCallbacks
     private let link: ClusterLink?
     private let logger: Logger
     private let closeDeadline: TimeAmount
 
     /// How often files that nobody needs any more are looked for.
     private static let maintenanceInterval = Duration.seconds(3)
-    /// How long a stopping origin waits for the servers that are told of recordings.
-    private static let callbackDeadline = TimeAmount.seconds(5)
 
     /// Opens the catalogue and reads what was before, so that it is there before the first publisher.
     static func start(
-        settings: NodeSettings, instance: String, hub: StreamHub, link: ClusterLink?, logger: Logger
+        settings: LiveSettings, hooks: Hooks, hub: StreamHub, link: ClusterLink?, logger: Logger
     ) async -> OriginMedia {
-        let database = await MediaDatabase.open(path: NodeSettings.absolute(settings.media.catalog), logger: logger)
+        let path = NodeSettings.absolute(settings.current.media.catalog)
+        let database = await MediaDatabase.open(path: path, logger: logger)
         let media = OriginMedia(
-            settings: settings, instance: instance, hub: hub, link: link, database: database, logger: logger)
+            settings: settings, hooks: hooks, hub: hub, link: link, database: database, logger: logger)
         await media.segments.restore()
         await media.recorder.recover()
         return media
     }
 
     private init(
-        settings: NodeSettings, instance: String, hub: StreamHub, link: ClusterLink?, database: MediaDatabase,
+        settings: LiveSettings, hooks: Hooks, hub: StreamHub, link: ClusterLink?, database: MediaDatabase,
         logger: Logger
     ) {
+        let start = settings.current
         self.database = database
         self.link = link
         self.logger = logger
-        self.closeDeadline = settings.shutdown.drainDeadline
+        self.closeDeadline = start.shutdown.drainDeadline
         let writers = StorageWriters(
             template: StorageWriterConfiguration(
-                root: NodeSettings.absolute(settings.media.directory),
-                maximumQueuedBytes: settings.media.writeQueueBytes),
+                root: NodeSettings.absolute(start.media.directory),
+                maximumQueuedBytes: start.media.writeQueueBytes),
             logger: logger)
         self.writers = writers
         self.segments = SegmentStore(
             catalog: database, writers: writers, logger: logger, members: { settings.groupMembers(of: $0) },
-            hasGroups: { settings.streamSettings(for: $0).hls.groups }, configuration: { settings.segments(of: $0) })
-        let callbacks = FileCallbacks(node: settings.node.id, instance: instance, logger: logger)
-        self.callbacks = callbacks
+            hasGroups: { settings.streamSettings(for: $0).hls.groups },
+            onSegment: { hooks.segmentFinished(HookSegment($0)) }, configuration: { settings.segments(of: $0) })
         self.recorder = Recorder(
-            node: settings.node.id, storage: writers.writer(root: NodeSettings.absolute(settings.media.recordings)),
+            node: start.node.id, storage: writers.writer(root: NodeSettings.absolute(start.media.recordings)),
             database: database, hub: hub, logger: logger,
             settings: { settings.recording(of: $0) },
             onFile: { file in
-                callbacks.finished(
-                    FileCallbacks.File(
-                        key: file.entry.key, path: file.entry.path,
-                        urls: settings.streamSettings(for: file.entry.key).dvr.onFile.map(\.description),
-                        durationMillis: file.entry.durationMillis, bytes: file.entry.bytes, recording: file.entry.id))
+                hooks.recordingFinished(
+                    HookRecording(
+                        key: file.entry.key, path: file.entry.path, durationMillis: file.entry.durationMillis,
+                        byteCount: file.entry.bytes, id: file.entry.id, epoch: file.entry.epoch))
             })
         self.snapshots = SnapshotService(
-            hub: hub, storage: writers.writer(root: NodeSettings.absolute(settings.media.directory)), logger: logger,
+            hub: hub, storage: writers.writer(root: NodeSettings.absolute(start.media.directory)), logger: logger,
             settings: { settings.snapshot(of: $0) })
     }
 
@@ -104,33 +101,28 @@ final class OriginMedia: Service {
         }
     }
 
-    /// The cluster says how far the segments had come, here or elsewhere, when it heard of them last.
-    func seed(_ position: MediaPosition, for key: StreamKey) {
-        let known = PackagingPosition(
-            nextSequence: position.nextSequence, discontinuitySequence: position.discontinuitySequence,
-            endMillis: position.endMillis)
-        // What was written since the report: segments take half a second at least.
-        let age = max(0, WallClock.unixMillis - position.endMillis)
-        self.segments.seed(known, for: key, slack: UInt64(age / PackagingConfiguration.minimumSegmentMillis) + 4)
+    /// A claim of the stream was granted under a new epoch: its segments go on where no number was given out yet.
+    ///
+    /// `reported` is what the cluster knew last of the stream; `nil` when it knew nothing or could not be asked.
+    /// `wasLastHolder`: nobody else held the stream since this node did.
+    func resume(_ key: StreamKey, reported: MediaPosition?, wasLastHolder: Bool) {
+        let valid = reported.flatMap { $0.isValid ? $0 : nil }
+        let position = MediaPosition.resumption(
+            own: self.position(of: key), reported: valid, wasLastHolder: wasLastHolder,
+            nowMillis: WallClock.unixMillis)
+        self.segments.seed(
+            PackagingPosition(
+                nextSequence: position.nextSequence, discontinuitySequence: position.discontinuitySequence,
+                endMillis: position.endMillis),
+            for: key, slack: 0)
     }
 
     // MARK: Running
 
     func run() async throws {
-        let client = HTTPClient(eventLoopGroupProvider: .singleton)
-        await withDiscardingTaskGroup { tasks in
-            tasks.addTask { await self.callbacks.run(client: client) }
-            await self.work()
-            // What ends now is told, too, as far as the time allows.
-            await self.recorder.close(within: self.closeDeadline)
-            self.callbacks.finish()
-            let deadline = NIODeadline.now() + Self.callbackDeadline
-            while !self.callbacks.isIdle, NIODeadline.now() < deadline {
-                try? await Task.sleep(for: .milliseconds(50))
-            }
-            tasks.cancelAll()
-        }
-        try await client.shutdown()
+        await self.work()
+        // What ends now is told, too, as far as the time allows.
+        await self.recorder.close(within: self.closeDeadline)
     }
 
     private func work() async {
@@ -166,4 +158,33 @@ final class OriginMedia: Service {
 
     /// How the disks are, for the API.
     var storageStates: [StorageSnapshot] { self.writers.snapshots() }
+
+    /// The used share of the fullest disk that is written to, 0…1; `nil` when none was looked at yet.
+    var diskUsed: Double? {
+        self.storageStates.compactMap(\.space).filter { $0.totalBytes > 0 }
+            .map { 1 - Double($0.freeBytes) / Double($0.totalBytes) }.max()
+    }
+
+    /// What is wrong with the disks, in words of a closed set.
+    var alarms: [String] {
+        Set(
+            self.storageStates.compactMap(\.alarm).map { alarm in
+                switch alarm {
+                case .diskFull: "disk-full"
+                case .readOnly: "disk-read-only"
+                default: "disk-failing"
+                }
+            }
+        ).sorted()
+    }
+}
+
+extension HookSegment {
+    init(_ segment: FinishedSegment) {
+        self.init(
+            key: segment.key, epoch: segment.epoch, sequence: segment.sequence,
+            durationMillis: segment.durationMillis, path: segment.path ?? "", url: segment.url,
+            playlistPath: segment.playlistPath ?? "", playlistURL: segment.playlistURL, track: segment.track,
+            byteCount: segment.byteCount)
+    }
 }

@@ -89,7 +89,7 @@ struct RouteSource: Sendable {
     func publish(_ key: StreamKey) async -> Answer {
         guard let link = self.link else { return self.fallback(key) }
         switch await link.publishRoute(for: key) {
-        case .origin(let route): return .upstreams([Upstream(route)], isAuthoritative: true)
+        case .origins(let routes): return .upstreams(routes.map(Upstream.init), isAuthoritative: true)
         case .noOrigin: return .unavailable("no origin takes publishers now")
         case .unreachable(let cached):
             let known = cached.map(Upstream.init)

@@ -10,7 +10,7 @@ import SegmentStore
 import Snapshots
 
 /// What packaging and recording are told, made from the configuration.
-extension NodeSettings {
+extension LiveSettings {
     /// How the segments of a stream are made; `nil` if they are not.
     func segments(of key: StreamKey) -> SegmentStoreConfiguration? {
         let hls = self.streamSettings(for: key).hls
@@ -21,7 +21,7 @@ extension NodeSettings {
 
     private func disk(_ hls: StreamSettings.HLS, of key: StreamKey) -> SegmentStoreConfiguration.Disk {
         let pattern = self.pattern(hls.path, of: key) ?? .segments
-        var disk = SegmentStoreConfiguration.Disk(root: Self.absolute(self.media.directory), pattern: pattern)
+        var disk = SegmentStoreConfiguration.Disk(root: NodeSettings.absolute(self.current.media.directory), pattern: pattern)
         disk.writesPlaylists = disk.isServable
         return disk
     }
@@ -47,7 +47,7 @@ extension NodeSettings {
         var configuration = SnapshotConfiguration(maximumWidth: snapshot.width, quality: snapshot.quality)
         if snapshot.interval > .zero, let pattern = self.pattern(snapshot.path, of: key) {
             configuration.periodic = .init(
-                interval: snapshot.interval, root: Self.absolute(self.media.directory), pattern: pattern)
+                interval: snapshot.interval, root: NodeSettings.absolute(self.current.media.directory), pattern: pattern)
         }
         return configuration
     }
@@ -56,9 +56,11 @@ extension NodeSettings {
     /// one have a folder of their vhost, unless the pattern says where.
     private func pattern(_ text: String, of key: StreamKey) -> PathPattern? {
         let isApart = key.vhost == StreamKey.defaultVhost || text.contains("[vhost]")
-        return try? PathPattern(isApart ? text : "[vhost]/" + text, clock: self.media.clock)
+        return try? PathPattern(isApart ? text : "[vhost]/" + text, clock: self.current.media.clock)
     }
+}
 
+extension NodeSettings {
     /// The path of a folder, from `/` on and without a `/` at its end.
     static func absolute(_ path: String) -> String {
         URL(fileURLWithPath: path).standardizedFileURL.path

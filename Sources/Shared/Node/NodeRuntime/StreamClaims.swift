@@ -25,6 +25,7 @@ final class StreamClaims: StreamObserver {
     private let lastEpoch = Mutex<UInt64>(0)
     private let relay = Mutex<RelayService?>(nil)
     private let media = Mutex<OriginMedia?>(nil)
+    private let restreams = Mutex<RestreamService?>(nil)
 
     init(link: ClusterLink?, logger: Logger) {
         self.link = link
@@ -36,6 +37,9 @@ final class StreamClaims: StreamObserver {
 
     /// Is told which streams are published here.
     func attach(_ media: OriginMedia) { self.media.withLock { $0 = media } }
+
+    /// Is told when a stream is published elsewhere.
+    func attach(_ restreams: RestreamService) { self.restreams.withLock { $0 = restreams } }
 
     private func position(of key: StreamKey) -> MediaPosition? { self.media.withLock { $0 }?.position(of: key) }
 
@@ -52,6 +56,9 @@ final class StreamClaims: StreamObserver {
         }
     }
 
+    /// Somebody publishes the stream here now; it does not wait for a publisher's return.
+    func hasPublisher(_ key: StreamKey) -> Bool { self.claims.withLock { $0[key]?.state == .live } }
+
     // MARK: Claiming
 
     /// Asks the cluster for the stream. A publisher that returns within the grace time goes on under its epoch.
@@ -59,10 +66,12 @@ final class StreamClaims: StreamObserver {
         if let own = self.claims.withLock({ $0[key]?.epoch }) { return own }
         guard let link = self.link else { return self.nextLocalEpoch() }
         switch await link.claim(key, token: token, policy: policy, patience: .seconds(2)) {
-        case .granted(let epoch, let position):
-            if let position, position.isValid { self.media.withLock { $0 }?.seed(position, for: key) }
+        case .granted(let epoch, let position, let wasLastHolder):
+            self.media.withLock { $0 }?.resume(key, reported: position, wasLastHolder: wasLastHolder)
             return epoch
-        case .provisional(let epoch): return epoch
+        case .provisional(let epoch):
+            self.media.withLock { $0 }?.resume(key, reported: nil, wasLastHolder: false)
+            return epoch
         case .conflict(let conflict): throw SessionRefusal(.busy, conflict.description)
         case .refused(let reason): throw SessionRefusal(.unavailable, reason)
         }
@@ -148,6 +157,7 @@ final class StreamClaims: StreamObserver {
         self.logger.warning("stream superseded", metadata: ["stream": "\(key)", "epoch": "\(epoch)"])
         let relay = self.relay.withLock { $0 }
         let media = self.media.withLock { $0 }
+        self.restreams.withLock { $0 }?.withdrawn(key)
         stream.home.execute {
             media?.withdrawn(stream)
             stream.revoke(.superseded(epoch: epoch))

@@ -48,12 +48,12 @@ final class StreamListing: Sendable {
     /// Streams on one page.
     private static let maximumEntries = 1_000
 
-    private let settings: NodeSettings
+    private let settings: LiveSettings
     private let vitals: NodeVitals
     private let link: ClusterLink?
     private let made = Mutex<Made?>(nil)
 
-    init(settings: NodeSettings, vitals: NodeVitals, link: ClusterLink?) {
+    init(settings: LiveSettings, vitals: NodeVitals, link: ClusterLink?) {
         self.settings = settings
         self.vitals = vitals
         self.link = link

@@ -19,6 +19,8 @@ final class StreamPull: @unchecked Sendable {
         var linger: TimeAmount
         /// How long viewers are kept while the stream cannot be had.
         var hold: TimeAmount
+        /// The cluster's secret, by which this node proves itself.
+        var secret: String?
     }
 
     enum Outcome: Sendable {
@@ -51,6 +53,8 @@ final class StreamPull: @unchecked Sendable {
     private var last: Upstream?
     private var lostAt: NIODeadline?
     private var attempts = 0
+    /// The stream is known to be elsewhere, so the end of the pull is no loss.
+    private var isSwitching = false
     private var attempt: UInt64 = 0
     private var lingerTimer: Scheduled<Void>?
     /// What the last upstream said when it refused.
@@ -121,6 +125,7 @@ final class StreamPull: @unchecked Sendable {
             guard !isEnded, let node, epoch > upstream.epoch, node != upstream.node else { return }
             self.logger.notice(
                 "switching upstream", metadata: ["from": "\(upstream.node)", "to": "\(node)", "epoch": "\(epoch)"])
+            self.isSwitching = true
             pull.stop()
         }
     }
@@ -179,7 +184,7 @@ final class StreamPull: @unchecked Sendable {
         self.state = .connecting(pull, to: upstream)
         let remote = RTMPRemote(
             host: upstream.host, port: upstream.port, key: self.stream.key,
-            relay: RelayIdentity(node: self.settings.node, epoch: upstream.epoch))
+            relay: RelayIdentity(node: self.settings.node, epoch: upstream.epoch), secret: self.settings.secret)
         pull.start(remote, configuration: self.settings.client, connectTimeout: self.settings.connectTimeout)
     }
 
@@ -237,6 +242,10 @@ final class StreamPull: @unchecked Sendable {
             guard self.routes.link != nil else { return self.finish(nil) }
             self.endAnnounced = true
             self.failed(isEnded: true)
+        case .closed where self.isSwitching:
+            self.isSwitching = false
+            self.lostAt = .now()
+            self.resolve()
         case .streamEnded, .failed, .closed:
             self.refusal = SessionRefusal(.unavailable, "the upstream \(upstream.node) cannot be reached")
             if !wasPlaying, !rest.isEmpty { return self.connect(rest) }

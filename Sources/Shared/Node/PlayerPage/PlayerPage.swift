@@ -31,6 +31,7 @@ package enum PlayerPage {
             ("/player.js", PackageResources.player_js), ("/player-buffer.js", PackageResources.player_buffer_js),
             ("/player-flv.js", PackageResources.player_flv_js), ("/player-hls.js", PackageResources.player_hls_js),
             ("/player-mp4.js", PackageResources.player_mp4_js),
+            ("/player-native.js", PackageResources.player_native_js),
             ("/player-playlist.js", PackageResources.player_playlist_js),
         ]
         for (path, bytes) in scripts {

@@ -28,6 +28,9 @@ package enum RTMPClientEvent: Equatable, Sendable {
     case ended(code: String, description: String)
     /// Media goes on after `ended`.
     case restarted
+    /// The server wants this connection to be given up for a new one soon, to `tcURL` if it names one. Nothing ends yet.
+    /// **Spec:** enhanced RTMP v2, "Reconnect Request".
+    case reconnectRequested(tcURL: String?, description: String)
 }
 
 /// What a client session connects to, and what for.
@@ -46,10 +49,13 @@ package struct RTMPClientTarget: Sendable, Hashable {
     package var flashVersion: String?
     package var pageURL: String?
     package var swfURL: String?
+    /// The owner acts on `RTMPClientEvent.reconnectRequested`, and the server is told so.
+    package var takesReconnectRequests: Bool
 
     package init(
         tcURL: String, app: String, streamName: String, role: Role, connectProperties: [AMFProperty] = [],
-        flashVersion: String? = nil, pageURL: String? = nil, swfURL: String? = nil
+        flashVersion: String? = nil, pageURL: String? = nil, swfURL: String? = nil,
+        takesReconnectRequests: Bool = false
     ) {
         self.tcURL = tcURL
         self.app = app
@@ -59,5 +65,6 @@ package struct RTMPClientTarget: Sendable, Hashable {
         self.flashVersion = flashVersion
         self.pageURL = pageURL
         self.swfURL = swfURL
+        self.takesReconnectRequests = takesReconnectRequests
     }
 }

@@ -190,6 +190,9 @@ extension RTMPClientSession {
     }
 
     private mutating func sendConnect() {
+        let capabilities =
+            RTMPCapability.multitrack | RTMPCapability.modifiers
+            | (self.target.takesReconnectRequests ? RTMPCapability.reconnect : 0)
         var properties = [
             AMFProperty("app", .string(self.target.app)),
             AMFProperty("tcUrl", .string(self.target.tcURL)),
@@ -203,7 +206,7 @@ extension RTMPClientSession {
             AMFProperty("fourCcList", .strictArray(["*"])),
             AMFProperty("videoFourCcInfoMap", .object([AMFProperty("*", 4)])),
             AMFProperty("audioFourCcInfoMap", .object([AMFProperty("*", 4)])),
-            AMFProperty("capsEx", 6),
+            AMFProperty("capsEx", .number(Double(capabilities))),
         ]
         let version = self.target.role == .publish ? "FMLE/3.0 (compatible; Weir)" : "LNX 15,0,0,239"
         properties.append(AMFProperty("flashVer", .string(self.target.flashVersion ?? version)))
@@ -346,6 +349,12 @@ extension RTMPClientSession {
         let information = command.argument(0)
         let code = information?["code"]?.stringValue ?? ""
         let isError = information?["level"]?.stringValue == RTMPStatusLevel.error.rawValue
+        if code == RTMPStatusCode.reconnectRequest {
+            return self.emit(
+                .reconnectRequested(
+                    tcURL: information?["tcUrl"]?.stringValue,
+                    description: information?["description"]?.stringValue ?? ""))
+        }
         switch self.state {
         case .connecting, .creatingStream, .starting:
             if isError { return self.reject(command) }

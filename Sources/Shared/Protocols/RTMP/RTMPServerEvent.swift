@@ -89,6 +89,11 @@ package struct RTMPConnectRequest: Sendable, Equatable {
     package var pageURL: String? { self["pageUrl"]?.stringValue }
     package var swfURL: String? { self["swfUrl"]?.stringValue }
 
+    /// The client acts on `NetConnection.Connect.ReconnectRequest`.
+    package var takesReconnectRequests: Bool {
+        self.capabilitiesEx.map { $0 & RTMPCapability.reconnect != 0 } ?? false
+    }
+
     /// Whether the client speaks enhanced RTMP.
     var isEnhanced: Bool { !self.fourCCs.isEmpty || self.capabilitiesEx != nil }
 }

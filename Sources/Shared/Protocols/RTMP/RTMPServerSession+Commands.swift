@@ -54,6 +54,7 @@ extension RTMPServerSession {
             let request = RTMPConnectRequest(command)
             self.tcURL = request.url
             self.app = request.app
+            self.takesReconnectRequests = request.takesReconnectRequests
             self.enter(
                 .decidingConnect(
                     transactionID: command.transactionID, objectEncoding: request.objectEncoding,

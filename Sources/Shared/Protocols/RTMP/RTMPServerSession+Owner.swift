@@ -113,7 +113,7 @@ extension RTMPServerSession {
     }
 
     /// What Weir can do with enhanced streams: it forwards every codec, follows the first track of a multitrack
-    /// message (capability 2) and understands modifiers (4).
+    /// message, understands modifiers, and asks clients to reconnect.
     private static var enhancedProperties: [AMFProperty] {
         let canForward: AMFValue = 4
         let video = ["avc1", "hvc1", "av01", "vp09", "vp08"]
@@ -122,7 +122,9 @@ extension RTMPServerSession {
             AMFProperty("fourCcList", .strictArray(video.map { .string($0) } + audio.map { .string($0) })),
             AMFProperty("videoFourCcInfoMap", .object(video.map { AMFProperty($0, canForward) })),
             AMFProperty("audioFourCcInfoMap", .object(audio.map { AMFProperty($0, canForward) })),
-            AMFProperty("capsEx", 6),
+            AMFProperty(
+                "capsEx",
+                .number(Double(RTMPCapability.reconnect | RTMPCapability.multitrack | RTMPCapability.modifiers))),
         ]
     }
 }
@@ -156,6 +158,37 @@ extension RTMPServerSession {
         guard case .playing = self.state else { return }
         self.link.sendUserControl(RTMPUserControl.streamBegin, Self.messageStreamID)
         self.sendStatus("NetStream.Play.PublishNotify", description: description)
+    }
+
+    /// The URL that the client came by, but at another server; `nil` when it did not tell, or came by TLS, whose port there
+    /// is not known. `host` is a name or an address, without brackets.
+    package func tcURL(atHost host: String, port: Int) -> String? {
+        guard let url = self.tcURL, url.scheme == "rtmp" else { return nil }
+        let authority = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        let query = url.parameters.queryString
+        return "rtmp://\(authority)/\(url.path)\(query.isEmpty ? "" : "?\(query)")"
+    }
+
+    /// The host of the URL that the client came by, in lower case; `nil` when it did not tell.
+    package var requestedHost: String? { self.tcURL?.host }
+
+    /// Asks the client to leave this connection for a new one when it suits it, such as at its next keyframe. Returns
+    /// false, and does nothing, if the client did not say that it can, or if the connection does nothing yet.
+    ///
+    /// `tcURL` is where to go; `nil` means the URL that the client came by.
+    /// **Spec:** enhanced RTMP v2, "Reconnect Request".
+    package mutating func requestReconnect(tcURL: String?, description: String) -> Bool {
+        guard self.takesReconnectRequests else { return false }
+        switch self.state {
+        case .idle(.ready), .decidingPublish, .publishing, .decidingPlay, .playing: break
+        case .handshake, .awaitingConnect, .decidingConnect, .idle(.ended), .closed: return false
+        }
+        self.send(
+            .status(
+                RTMPStatusCode.reconnectRequest, description: description,
+                information: tcURL.map { [AMFProperty("tcUrl", .string($0))] } ?? []),
+            streamID: 0)
+        return true
     }
 
     /// Sends a data message to this client alone. Ignored unless it plays.

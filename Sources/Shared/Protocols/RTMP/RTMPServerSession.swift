@@ -53,6 +53,7 @@ package struct RTMPServerSession: ~Copyable {
     /// What is kept of `connect`, to resolve stream names.
     var tcURL: RTMPURL?
     var app = ""
+    var takesReconnectRequests = false
     /// The client announced its publish by name, as FMLE does, and expects the answer to that, too.
     var expectsFCPublishAnswer = false
     /// When the current state, or its last sign of life, began.

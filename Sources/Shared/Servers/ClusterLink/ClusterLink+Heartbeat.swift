@@ -64,10 +64,11 @@ extension ClusterLink {
     private func heartbeat(
         _ client: CoordinatorClient, status: NodeStatus, released: [StreamRelease]
     ) async throws(CoordinatorCallError) -> HeartbeatAnswer {
-        let revision = self.mutex.withLock { $0.originsRevision }
+        let (revision, policies) = self.mutex.withLock { ($0.originsRevision, $0.policiesRevision) }
         let node = self.configuration.node
         let request = HeartbeatRequest(
-            instance: node.instance, status: status, released: released, originsRevision: revision)
+            instance: node.instance, status: status, released: released, originsRevision: revision,
+            policiesRevision: policies)
         return try await client.post(self.url("nodes/\(node.id)/heartbeat"), request, as: HeartbeatAnswer.self)
     }
 
@@ -97,7 +98,7 @@ extension ClusterLink {
     }
 
     private func beatSucceeded(_ answer: HeartbeatAnswer, sent: Int, isJoin: Bool) {
-        let (waiters, isBack, drained, handlers) = self.mutex.withLock { state in
+        let (waiters, isBack, drained, policies, handlers) = self.mutex.withLock { state in
             let isBack = !state.isConnected
             if isBack { state.connectedSinceMillis = Self.wallMillis() }
             state.isConnected = true
@@ -106,21 +107,24 @@ extension ClusterLink {
             state.isFirstContactOver = true
             state.failures = 0
             state.pendingReleases.removeFirst(min(sent, state.pendingReleases.count))
-            if isJoin { state.originsRevision = 0 }
+            if isJoin { (state.originsRevision, state.policiesRevision) = (0, nil) }
             if let origins = answer.origins {
                 state.origins = origins
                 state.originsRevision = answer.originsRevision
             }
+            let policies = answer.policies?.revision == state.policiesRevision ? nil : answer.policies
+            if let policies { state.policiesRevision = policies.revision }
             let drained = state.isDrained == answer.draining ? nil : answer.draining
             state.isDrained = answer.draining
             defer { state.firstContactWaiters = [] }
-            return (state.firstContactWaiters, isBack, drained, state.handlers)
+            return (state.firstContactWaiters, isBack, drained, policies, state.handlers)
         }
         if isBack {
             self.logger.info("connected to the coordinator", metadata: ["coordinator": "\(self.state.coordinator)"])
         }
         for waiter in waiters { waiter.resume() }
         if let drained { handlers.onDrain(drained) }
+        if let policies { handlers.onPolicies(policies) }
         for stream in answer.superseded { self.superseded(stream.key, epoch: stream.epoch) }
     }
 

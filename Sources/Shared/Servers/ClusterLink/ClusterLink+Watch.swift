@@ -33,7 +33,7 @@ extension ClusterLink {
                 failures += 1
                 switch error {
                 case .unreachable: break
-                case .problem, .malformed: refusals += 1
+                case .problem, .malformed, .status: refusals += 1
                 }
                 self.logger.debug("the watch broke off", metadata: ["error": "\(error.text)"])
             }

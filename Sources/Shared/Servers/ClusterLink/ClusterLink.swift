@@ -3,7 +3,7 @@ import Crypto
 import FoundationEssentials
 package import Logging
 package import Media
-import NIOCore
+package import NIOCore
 import NIOPosix
 package import Placement
 import ServiceLifecycle
@@ -12,9 +12,9 @@ import Synchronization
 /// A node's connection to the coordinator: joins, sends heartbeats, claims and releases, asks for routes, and follows
 /// every change of placement.
 ///
-/// `run()` has three loops: heartbeats (which join anew whenever the coordinator does not know the node), the watch
-/// (events, or polls where events do not get through), and lookups, of which there is one at a time per key. All of it
-/// runs on an event loop of its own. Nothing here makes the media wait: without a coordinator a claim is provisional,
+/// `run()` has four loops: heartbeats (which join anew whenever the coordinator does not know the node), the watch
+/// (events, or polls where events do not get through), lookups, of which there is one at a time per key, and requests
+/// of the cluster's API that this node answers. All of it runs on an event loop of its own. Nothing here makes the media wait: without a coordinator a claim is provisional,
 /// and a route comes from what was known last, for as long as it takes.
 package final class ClusterLink: Sendable, Service {
     package let configuration: ClusterLinkConfiguration
@@ -69,6 +69,7 @@ package final class ClusterLink: Sendable, Service {
                 tasks.addTask { await self.runHeartbeats(self.kicked) }
                 tasks.addTask { await self.runWatch() }
                 tasks.addTask { await self.runLookups() }
+                tasks.addTask { await self.runRequests() }
             }
         }
         await self.leave()
@@ -175,7 +176,8 @@ extension ClusterLink {
             do throws(CoordinatorCallError) {
                 let grant = try await client.post(self.url("streams/claim"), request, as: ClaimGrant.self)
                 self.hold(key, epoch: grant.epoch)
-                return .granted(epoch: grant.epoch, position: grant.position)
+                return .granted(
+                    epoch: grant.epoch, position: grant.position, wasLastHolder: grant.previousNode == node.id)
             } catch {
                 guard case .problem(let problem) = error else { break }
                 if let conflict = problem.conflict {
@@ -305,6 +307,9 @@ extension ClusterLink {
         handler(key, epoch)
     }
 
+    /// Sends the next heartbeat now, because something in the node's status must not wait.
+    package func reportNow() { self.kicks.yield() }
+
     /// The coordinator does not know this node: it restarted.
     func joinAnew() {
         self.mutex.withLock { $0.isRegistered = false }
@@ -422,14 +427,38 @@ extension ClusterLink {
         }
     }
 
-    /// Where to forward a publisher of `key` to: the origin that holds it, or the one that the coordinator chooses.
+    /// The other origins of the cluster that take placements, as the coordinator told last.
+    package var otherOrigins: [NodeDescription] {
+        let own = self.configuration.node.id
+        return self.mutex.withLock { $0.origins.filter { $0.id != own } }
+    }
+
+    /// Whether there is another origin that takes placements.
+    package var hasOtherOrigins: Bool { !self.otherOrigins.isEmpty }
+
+    /// Another origin that a publisher of `key` may go to: the same for each of its tries.
+    package func otherOrigin(for key: StreamKey) -> NodeDescription? {
+        let others = self.otherOrigins.sorted { $0.id.rawValue < $1.id.rawValue }
+        guard !others.isEmpty else { return nil }
+        return others[Int(StableHash.hash("\(key)") % UInt64(others.count))]
+    }
+
+    /// For how long the coordinator has not answered; `nil` while it does.
+    package var silence: TimeAmount? {
+        self.mutex.withLock { state in
+            guard !state.isConnected else { return nil }
+            return state.lastAnswer.map { .now() - $0 } ?? .hours(24)
+        }
+    }
+
+    /// Where to forward a publisher of `key` to: the origin that holds it, or those that the coordinator chooses.
     package func publishRoute(for key: StreamKey) async -> PublishRouteOutcome {
         let region = self.configuration.node.region
         if let client = await self.connectedClient() {
             let query = "\(CoordinatorClient.query(key))&region=\(CoordinatorClient.escape(region))"
             do throws(CoordinatorCallError) {
                 let routes = try await client.get(self.url("routes/publish?\(query)"), as: PublishRoutes.self)
-                return routes.origins.first.map { .origin($0) } ?? .noOrigin
+                return routes.origins.isEmpty ? .noOrigin : .origins(routes.origins)
             } catch {
                 self.logger.debug("no publish route", metadata: ["stream": "\(key)", "error": "\(error.text)"])
             }

@@ -88,24 +88,33 @@ package struct ClusterLinkHandlers: Sendable {
     package var onSuperseded: @Sendable (_ key: StreamKey, _ currentEpoch: UInt64) -> Void
     /// The operator wants the node drained, or takes that back.
     package var onDrain: @Sendable (_ isDraining: Bool) -> Void
+    /// The operator's policies, at the first join and whenever they change. In order.
+    package var onPolicies: @Sendable (PolicyList) -> Void
+    /// A request of the cluster's API for this node; `nil` when the node answers none. Several run at the same time. It
+    /// is cancelled when its deadline is over, and should then return.
+    package var onRequest: (@Sendable (NodeRequest) async -> NodeAnswer)?
 
     package init(
         status: @escaping @Sendable () async -> NodeStatus = { NodeStatus() },
         onChange: @escaping @Sendable (PlacementChange) -> Void = { _ in },
         onSuperseded: @escaping @Sendable (_ key: StreamKey, _ currentEpoch: UInt64) -> Void = { _, _ in },
-        onDrain: @escaping @Sendable (_ isDraining: Bool) -> Void = { _ in }
+        onDrain: @escaping @Sendable (_ isDraining: Bool) -> Void = { _ in },
+        onPolicies: @escaping @Sendable (PolicyList) -> Void = { _ in },
+        onRequest: (@Sendable (NodeRequest) async -> NodeAnswer)? = nil
     ) {
         self.status = status
         self.onChange = onChange
         self.onSuperseded = onSuperseded
         self.onDrain = onDrain
+        self.onPolicies = onPolicies
+        self.onRequest = onRequest
     }
 }
 
 /// The answer to a claim.
 package enum ClaimOutcome: Sendable, Hashable {
-    /// `position`: how far the stream's segments had come.
-    case granted(epoch: UInt64, position: MediaPosition?)
+    /// `position`: how far the stream's segments had come; `wasLastHolder`: nobody else held the stream since this node.
+    case granted(epoch: UInt64, position: MediaPosition?, wasLastHolder: Bool)
     /// Somebody else holds the key.
     case conflict(ClaimConflict)
     /// The coordinator cannot be asked. Publish; it is told as soon as it is back, and the epoch stays.
@@ -127,7 +136,8 @@ package enum RouteOutcome: Sendable, Hashable {
 
 /// Where to forward a publisher to.
 package enum PublishRouteOutcome: Sendable, Hashable {
-    case origin(Route)
+    /// The best first; never empty.
+    case origins([Route])
     /// No origin takes publishers.
     case noOrigin
     /// The coordinator cannot be asked. The origins that it named last, the best first.

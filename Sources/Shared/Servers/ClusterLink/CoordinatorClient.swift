@@ -13,6 +13,20 @@ enum CoordinatorCallError: Error, Equatable {
     case problem(ProblemDetails)
     /// The answer is not what the API says.
     case malformed(String)
+    /// An answer outside of the API, such as to a path that the coordinator does not know.
+    case status(Int)
+
+    /// The coordinator is older than what was asked for.
+    var isUnknownRoute: Bool {
+        switch self {
+        case .status(let code): code == 404 || code == 405 || code == 501
+        // `unknown-node` and the like say that the route is known.
+        case .problem(let problem):
+            (problem.status == 404 && self.problemName == "not-found") || problem.status == 405
+                || problem.status == 501
+        case .unreachable, .malformed: false
+        }
+    }
 
     /// The last part of the problem's type, such as `conflict`.
     var problemName: String? {
@@ -23,6 +37,7 @@ enum CoordinatorCallError: Error, Equatable {
     var text: String {
         switch self {
         case .unreachable(let text), .malformed(let text): text
+        case .status(let code): "HTTP \(code)"
         case .problem(let problem): problem.detail.map { "\(problem.title): \($0)" } ?? problem.title
         }
     }
@@ -94,6 +109,7 @@ struct CoordinatorClient: Sendable {
         let data = Data(bytes.readableBytesView)
         guard (200..<300).contains(status.code) else { throw Self.error(status: status, data: data) }
         if status == .noContent, let empty = EmptyAnswer.nothing as? Answer { return empty }
+        if status == .noContent, let empty = NodeRequests(requests: []) as? Answer { return empty }
         do {
             return try JSONDecoder().decode(type, from: data)
         } catch {
@@ -104,7 +120,7 @@ struct CoordinatorClient: Sendable {
     static func error(status: HTTPResponseStatus, data: Data) -> CoordinatorCallError {
         if let problem = try? JSONDecoder().decode(ProblemDetails.self, from: data) { return .problem(problem) }
         // A proxy in front of a coordinator that is away answers in its own words.
-        return status.code >= 500 ? .unreachable("HTTP \(status.code)") : .malformed("HTTP \(status.code)")
+        return status.code >= 500 ? .unreachable("HTTP \(status.code)") : .status(Int(status.code))
     }
 
     /// A query value: everything but unreserved characters is escaped. Spec: RFC 3986 §2.3.

@@ -24,6 +24,7 @@ struct LinkState {
     var pendingReleases: Deque<StreamRelease> = []
     var origins: [NodeDescription] = []
     var originsRevision: UInt64 = 0
+    var policiesRevision: UInt64?
 
     var isRunning = false
     /// The first join succeeded or failed.

@@ -59,16 +59,18 @@ package final class CoordinatorStore: Sendable {
         }
     }
 
-    private static func unavailable(_ error: any Error) -> CoordinatorStoreError {
+    static func unavailable(_ error: any Error) -> CoordinatorStoreError {
         .unavailable(code: (error as? DatabaseError)?.resultCode.rawValue ?? 1)
     }
 
-    /// Writes all of `writes` in one transaction, or none. Errors: `unavailable`.
-    package func commit(_ writes: [StoreWrite]) async throws(CoordinatorStoreError) {
-        guard !writes.isEmpty else { return }
+    /// Writes all of `writes` in one transaction, or none. Returns the events among them, in order, with the ids that
+    /// they got. Errors: `unavailable`.
+    @discardableResult
+    package func commit(_ writes: [StoreWrite]) async throws(CoordinatorStoreError) -> [StoredEvent] {
+        guard !writes.isEmpty else { return [] }
         do {
-            try await self.pool.write { database in
-                for write in writes { try StoreSchema.apply(write, to: database) }
+            return try await self.pool.write { database in
+                try writes.compactMap { try StoreSchema.apply($0, to: database) }
             }
         } catch {
             throw Self.unavailable(error)
@@ -79,17 +81,6 @@ package final class CoordinatorStore: Sendable {
     package func load() async throws(CoordinatorStoreError) -> StoredState {
         do {
             return try await self.pool.read { database in try StoreSchema.load(database) }
-        } catch {
-            throw Self.unavailable(error)
-        }
-    }
-
-    /// Events with an id above `after`, the oldest first, at most `limit`. Errors: `unavailable`.
-    package func events(after: Int64, limit: Int) async throws(CoordinatorStoreError) -> [StoredEvent] {
-        do {
-            return try await self.pool.read { database in
-                try StoreSchema.events(database, after: after, limit: limit)
-            }
         } catch {
             throw Self.unavailable(error)
         }

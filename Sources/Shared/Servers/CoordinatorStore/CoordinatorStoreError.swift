@@ -10,6 +10,8 @@ package enum CoordinatorStoreError: Error, Equatable {
     case inUse(path: String)
     /// Reading or writing failed; code 13 is a full disk, 10 an error of the disk.
     case unavailable(code: Int32)
+    /// The copy could not be written; the code is SQLite's, or that of the system call.
+    case backupFailed(path: String, code: Int32)
 }
 
 extension CoordinatorStoreError: CustomStringConvertible {
@@ -27,6 +29,9 @@ extension CoordinatorStoreError: CustomStringConvertible {
             "the coordinator's database \(path) was written by a newer version: run that version, or move the file away"
         case .inUse(let path):
             "the coordinator's database \(path) is in use by another coordinator: stop that one, or choose another file"
+        case .backupFailed(let path, let code):
+            "the copy \(path) of the coordinator's database could not be written (code \(code)): check that the folder "
+                + "exists, that this user may write there, and that the disk is not full"
         case .unavailable(let code):
             "the coordinator's database failed (SQLite code \(code)); 13 means that the disk is full"
         }

@@ -49,11 +49,14 @@ package struct StoredEvent: Sendable, Hashable, Codable {
     /// Milliseconds since 1970.
     package var atMillis: Int64
     package var event: ClusterEvent
+    /// Who did it, for what operators do: the name of their token.
+    package var actor: String?
 
-    package init(id: Int64, atMillis: Int64, event: ClusterEvent) {
+    package init(id: Int64, atMillis: Int64, event: ClusterEvent, actor: String? = nil) {
         self.id = id
         self.atMillis = atMillis
         self.event = event
+        self.actor = actor
     }
 }
 
@@ -86,7 +89,8 @@ package enum StoreWrite: Sendable, Hashable {
     case forget(StreamKey, epoch: UInt64, floor: UInt64)
     case node(StoredNode)
     case removeNode(NodeID)
-    case event(ClusterEvent, atMillis: Int64)
+    /// `actor` is who did it, for what operators do.
+    case event(ClusterEvent, atMillis: Int64, actor: String? = nil)
     /// Deletes events before a time, and the oldest ones beyond a number.
     case pruneEvents(beforeMillis: Int64, keeping: Int)
 }

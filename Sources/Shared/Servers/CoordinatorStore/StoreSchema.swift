@@ -60,10 +60,22 @@ enum StoreSchema {
                     """)
         }
         RecordingTable.register(in: &migrator)
+        migrator.registerMigration("3-control") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE events ADD COLUMN actor TEXT;
+                    CREATE INDEX events_by_kind ON events (kind);
+                    CREATE INDEX events_by_node ON events (node);
+                    CREATE INDEX events_by_stream ON events (vhost, app, name);
+                    """)
+            try TokenTable.create(database)
+            try PolicyTable.create(database)
+        }
         return migrator
     }
 
-    static func apply(_ write: StoreWrite, to database: Database) throws {
+    /// Returns the event with its id, if the write is one.
+    static func apply(_ write: StoreWrite, to database: Database) throws -> StoredEvent? {
         switch write {
         case .placement(let placement): try self.upsert(placement, database)
         case .leases(let nodes, let untilMillis):
@@ -83,12 +95,14 @@ enum StoreSchema {
         case .node(let node): try self.upsert(node, database)
         case .removeNode(let id):
             try database.cachedStatement(sql: "DELETE FROM nodes WHERE id = ?").execute(arguments: [id.rawValue])
-        case .event(let event, let atMillis): try self.insert(event, atMillis: atMillis, database)
+        case .event(let event, let atMillis, let actor):
+            return try EventTable.insert(event, atMillis: atMillis, actor: actor, database)
         case .pruneEvents(let beforeMillis, let count):
             try database.execute(sql: "DELETE FROM events WHERE at_ms < ?", arguments: [beforeMillis])
             try database.execute(
                 sql: "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", arguments: [count])
         }
+        return nil
     }
 
     private static func upsert(_ placement: StoredPlacement, _ database: Database) throws {
@@ -131,18 +145,6 @@ enum StoreSchema {
         ])
     }
 
-    private static func insert(_ event: ClusterEvent, atMillis: Int64, _ database: Database) throws {
-        try database.cachedStatement(
-            sql: """
-                INSERT INTO events (at_ms, kind, node, vhost, app, name, epoch, detail)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                """
-        ).execute(arguments: [
-            atMillis, event.kind.rawValue, event.node?.rawValue, event.key?.vhost, event.key?.app, event.key?.name,
-            event.epoch.map { Int64(clamping: $0) }, event.detail,
-        ])
-    }
-
     static func load(_ database: Database) throws -> StoredState {
         var state = StoredState()
         let placements = try Row.fetchCursor(database, sql: "SELECT * FROM placements")
@@ -166,21 +168,7 @@ enum StoreSchema {
         return state
     }
 
-    static func events(_ database: Database, after: Int64, limit: Int) throws -> [StoredEvent] {
-        let rows = try Row.fetchAll(
-            database, sql: "SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", arguments: [after, limit])
-        return rows.compactMap { row in
-            guard let kind = ClusterEvent.Kind(rawValue: row["kind"]) else { return nil }
-            let node: String? = row["node"]
-            let epoch: Int64? = row["epoch"]
-            let event = ClusterEvent(
-                kind: kind, node: node.flatMap { try? NodeID($0) }, key: self.key(row),
-                epoch: epoch.map { UInt64(clamping: $0) }, detail: row["detail"])
-            return StoredEvent(id: row["id"], atMillis: row["at_ms"], event: event)
-        }
-    }
-
-    private static func key(_ row: Row) -> StreamKey? {
+    static func key(_ row: Row) -> StreamKey? {
         guard let vhost: String = row["vhost"], let app: String = row["app"], let name: String = row["name"]
         else { return nil }
         return try? StreamKey(vhost: vhost, app: app, name: name)

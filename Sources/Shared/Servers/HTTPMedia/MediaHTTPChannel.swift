@@ -51,8 +51,22 @@ package struct MediaHTTPChannel: HTTPChannelHandler {
 
     package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         if let limit = self.services.configuration.connectionLimit {
-            guard limit.enter() else { return channel.close().flatMapThrowing { throw ChannelError.ioOnClosedChannel } }
+            guard limit.enter() else {
+                self.sessions.refusedConnection("maximum_connections")
+                return Self.refuse(channel)
+            }
             channel.closeFuture.whenComplete { _ in limit.leave() }
+        }
+        let transport = self.tls == nil ? "http" : "https"
+        guard let account = self.sessions.open(channel.remoteAddress, transport: transport) else {
+            return Self.refuse(channel)
+        }
+        do {
+            let socket = SessionSocketHandler(account: account, registry: self.sessions)
+            try channel.pipeline.syncOperations.addHandler(socket)
+        } catch {
+            self.sessions.close(account)
+            return channel.eventLoop.makeFailedFuture(error)
         }
         guard let tls = self.tls else {
             return channel.eventLoop.makeCompletedFuture {
@@ -73,6 +87,12 @@ package struct MediaHTTPChannel: HTTPChannelHandler {
         }
     }
 
+    private var sessions: SessionRegistry { self.services.configuration.sessions }
+
+    private static func refuse(_ channel: any Channel) -> EventLoopFuture<Value> {
+        channel.close().flatMapThrowing { throw ChannelError.ioOnClosedChannel }
+    }
+
     /// A client that does not finish its handshake is closed.
     private func limitHandshake(_ channel: any Channel, _ done: EventLoopFuture<Connection>) {
         let timer = channel.eventLoop.scheduleTask(in: .seconds(10)) { channel.close(promise: nil) }
@@ -84,7 +104,8 @@ package struct MediaHTTPChannel: HTTPChannelHandler {
         try operations.configureHTTPServerPipeline(
             withPipeliningAssistance: false, withErrorHandling: false, withOutboundHeaderValidation: false,
             withEncoderConfiguration: .init(), withDecoderLimitConfiguration: Self.decoderLimits)
-        try operations.addHandler(MediaHTTPHandler(services: self.services, logger: self.logger))
+        let socket = try operations.handler(type: SessionSocketHandler.self)
+        try operations.addHandler(MediaHTTPHandler(services: self.services, socket: socket, logger: self.logger))
         try operations.addHandler(HTTP1ToHTTPServerCodec(secure: self.tls != nil))
         let parts = try Parts(
             wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
@@ -105,6 +126,8 @@ package struct MediaHTTPChannel: HTTPChannelHandler {
         let registry = HTTP2StreamRegistry()
         registry.start(every: configuration.idleTimeout, on: channel.eventLoop)
         let boundRegistry = NIOLoopBound(registry, eventLoop: channel.eventLoop)
+        let account = try channel.pipeline.syncOperations.handler(type: SessionSocketHandler.self).account
+        account.onTerminate { _, _ in channel.close(promise: nil) }
         channel.closeFuture.whenComplete { _ in
             boundRegistry.value.stop()
             continuation.finish()
@@ -112,7 +135,7 @@ package struct MediaHTTPChannel: HTTPChannelHandler {
         try HTTP2Setup.configure(channel, configuration) { stream in
             stream.eventLoop.makeCompletedFuture {
                 let operations = stream.pipeline.syncOperations
-                let handler = MediaHTTPHandler(services: self.services, logger: self.logger) {
+                let handler = MediaHTTPHandler(services: self.services, socket: nil, logger: self.logger) {
                     try stream.pipeline.syncOperations.addHandler(HTTP1ToHTTPServerCodec(secure: true))
                     continuation.yield(try Parts(wrappingChannelSynchronously: stream))
                 }

@@ -1,17 +1,11 @@
 package import FLV
 package import Media
-package import MediaObjects
 package import NIOCore
 package import NIOPosix
+package import StreamHub
 
 /// What the HTTP delivery of media needs to know.
 package struct MediaHTTPConfiguration: Sendable {
-    /// Decides whether a request for an object is answered: `nil` lets it pass, else this is the answer.
-    ///
-    /// Called on the connection's loop; must not block it.
-    package typealias Authorization =
-        @Sendable (_ request: MediaObjectRequest, _ access: MediaObjectAccess) -> MediaObjectAnswer?
-
     /// Origins whose pages may read the streams; `*` means all.
     package var corsOrigins: [String]
     /// How HEVC is signalled to the players of a stream.
@@ -21,8 +15,12 @@ package struct MediaHTTPConfiguration: Sendable {
     package var isTLS: Bool
     /// The vhost that a domain belongs to: that of the query if it names one, else that of the `Host`.
     package var vhost: @Sendable (_ domain: String) -> String
-    /// `nil` lets everybody have everything.
-    package var authorize: Authorization?
+    /// Admits requests for files, and says whose bytes they are; `nil` lets everybody have everything.
+    package var objectGate: (any MediaObjectGate)?
+    /// Where the accounts of connections are kept.
+    package var sessions: SessionRegistry
+    /// Whether a peer is a proxy that is believed what it says of its clients.
+    package var trustsProxy: @Sendable (SocketAddress) -> Bool
     /// How often nodes may pass a request on to each other before it is taken for a loop.
     package var maximumHops: Int
     /// A connection without a request is closed after this time, and one that takes no byte of an answer within it.
@@ -42,7 +40,10 @@ package struct MediaHTTPConfiguration: Sendable {
         playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil },
         isTLS: Bool = false,
         vhost: @escaping @Sendable (_ domain: String) -> String = { _ in StreamKey.defaultVhost },
-        authorize: Authorization? = nil, maximumHops: Int = 4, idleTimeout: TimeAmount = .seconds(60),
+        objectGate: (any MediaObjectGate)? = nil,
+        sessions: SessionRegistry = SessionRegistry(),
+        trustsProxy: @escaping @Sendable (SocketAddress) -> Bool = { _ in false }, maximumHops: Int = 4,
+        idleTimeout: TimeAmount = .seconds(60),
         maximumWait: TimeAmount = .seconds(60), maximumConcurrentStreams: Int = 100,
         connectionLimit: ConnectionLimit? = nil, filePool: NIOThreadPool = .singleton
     ) {
@@ -51,7 +52,9 @@ package struct MediaHTTPConfiguration: Sendable {
         self.playerNoDelay = playerNoDelay
         self.isTLS = isTLS
         self.vhost = vhost
-        self.authorize = authorize
+        self.objectGate = objectGate
+        self.sessions = sessions
+        self.trustsProxy = trustsProxy
         self.maximumHops = maximumHops
         self.idleTimeout = idleTimeout
         self.maximumWait = maximumWait

@@ -25,7 +25,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         var objects: (any MediaObjectSource)?
     }
 
-    private enum Activity {
+    enum Activity {
         /// No request is being answered.
         case idle
         /// The application has a request.
@@ -45,11 +45,13 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// No more is read while so many parts wait.
     private static let maximumWaitingParts = 16
 
-    private let services: Services
+    let services: Services
     /// Called before the first request of the application: there is nothing behind this handler until then.
     private let attachApplication: (() throws -> Void)?
-    private var logger: Logger
-    private var activity = Activity.idle
+    /// Counts the bytes of the connection; `nil` for a stream of HTTP/2.
+    private let socket: SessionSocketHandler?
+    var logger: Logger
+    var activity = Activity.idle
     private var destination = Destination.nobody
     private var isReadingRequest = false
     private var waiting: Deque<HTTPServerRequestPart> = []
@@ -58,39 +60,52 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var needsFlush = false
     private var isProcessing = false
     /// The connection closes when the request that is being answered is.
-    private var isQuiescing = false
+    private(set) var isQuiescing = false
     /// The client sends nothing more: the connection closes when all that it sent is answered.
     private var hasInputEnded = false
-    private var wire: ResponseWire?
-    private var peer = ""
+    private(set) var wire: ResponseWire?
+    private(set) var peerAddress: SocketAddress?
+    /// The session that watches a stream, or asks to.
+    private(set) var session: SessionAccount?
+    private let answers = AnswerBytes()
 
     private var timer: Scheduled<Void>?
     private var lastActivity = NIODeadline.now()
     /// What had not left at the last look, to tell a client that reads slowly from one that does not.
     private var lastBacklog: (bytes: Int, progress: Int)?
 
-    init(services: Services, logger: Logger, attachApplication: (() throws -> Void)? = nil) {
+    init(
+        services: Services, socket: SessionSocketHandler?, logger: Logger, attachApplication: (() throws -> Void)? = nil
+    ) {
         self.services = services
+        self.socket = socket
         self.logger = logger
         self.attachApplication = attachApplication
     }
 
-    private var configuration: MediaHTTPConfiguration { self.services.configuration }
+    var configuration: MediaHTTPConfiguration { self.services.configuration }
 
     // MARK: Channel
 
     func handlerAdded(context: ChannelHandlerContext) {
         let bytes = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
         self.wire = ResponseWire(
-            context: context, bytes: bytes, isTLS: self.configuration.isTLS, configuration: self.configuration)
-        let address = context.channel.remoteAddress ?? context.channel.parent?.remoteAddress
-        self.peer = address?.peerDescription ?? "unknown"
+            context: context, bytes: bytes, isTLS: self.configuration.isTLS, configuration: self.configuration,
+            answers: self.answers)
+        self.peerAddress = context.channel.remoteAddress ?? context.channel.parent?.remoteAddress
         self.logger[metadataKey: "peer"] = "\(self.peer)"
+        if let account = self.socket?.account {
+            self.logger[metadataKey: "session"] = "\(account.id)"
+            self.obey(account, on: context.eventLoop)
+        }
         // The streams of a connection share the timer of their registry.
         if bytes != nil { self.armTimer(in: self.configuration.idleTimeout) }
     }
 
+    var peer: String { self.peerAddress?.peerDescription ?? "unknown" }
+
     func handlerRemoved(context: ChannelHandlerContext) {
+        self.closeSession(.left)
         self.timer?.cancel()
         self.timer = nil
         self.wire = nil
@@ -151,6 +166,9 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .streaming(let delivery): delivery.leave()
         default: break
         }
+        self.closeSession(.left)
+        // What the connection held when it ended belongs to the newest answers.
+        self.answers.lost(self.socket?.lostBytes ?? 0)
         self.activity = .closing
         self.waiting.removeAll()
         self.timer?.cancel()
@@ -177,7 +195,9 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func quiesce(_ context: ChannelHandlerContext) {
         switch self.activity {
-        case .streaming(let delivery): delivery.end(.kicked(reason: "the node is shutting down"))
+        case .streaming(let delivery):
+            self.endSession(.shutdown)
+            delivery.end(.kicked(reason: "the node is shutting down"))
         case .object(let exchange):
             self.isQuiescing = true
             exchange.refuse("the node is shutting down")
@@ -200,7 +220,63 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    private var isHTTP2: Bool { self.wire?.bytes == nil }
+    var isHTTP2: Bool { self.wire?.bytes == nil }
+
+    // MARK: The session
+
+    /// Lets whoever has the account end the session.
+    private func obey(_ account: SessionAccount, on loop: any EventLoop) {
+        let handler = NIOLoopBound(WeakHandler(handler: self), eventLoop: loop)
+        account.onTerminate { end, text in
+            loop.execute { handler.value.handler?.terminate(end, text) }
+        }
+    }
+
+    private struct WeakHandler { weak var handler: MediaHTTPHandler? }
+
+    /// An operator or a limit ends the session. A connection that watches nothing has no other way to be ended than this.
+    private func terminate(_ end: SessionEnd, _ text: String) {
+        if case .streaming(let delivery) = self.activity {
+            delivery.end(.kicked(reason: text))
+        } else {
+            self.wire?.context.close(promise: nil)
+        }
+    }
+
+    /// The account of a client that asks for a stream: the connection's, or over HTTP/2 one of its own.
+    func openSession(_ fields: RequestFields) -> SessionAccount? {
+        guard let loop = self.wire?.context.eventLoop else { return nil }
+        var account = self.socket?.account
+        if self.isHTTP2 {
+            let own = self.configuration.sessions.openVirtual(self.peerAddress, transport: "https")
+            self.obey(own, on: loop)
+            self.logger[metadataKey: "session"] = "\(own.id)"
+            account = own
+        }
+        account?.forwardedAddress = self.forwardedAddress(fields)
+        self.session = account
+        return account
+    }
+
+    func forwardedAddress(_ fields: RequestFields) -> String? {
+        self.peerAddress.flatMap { ForwardedClient.address(fields, peer: $0, trusts: self.configuration.trustsProxy) }
+    }
+
+    /// The client no longer watches.
+    func endSession(_ end: SessionEnd) {
+        if let session = self.session { self.configuration.sessions.end(session, end) }
+    }
+
+    /// The stream of HTTP/2, or the connection, is gone, or its client was refused.
+    func closeSession(_ end: SessionEnd) {
+        guard let session = self.session else { return }
+        self.session = nil
+        self.configuration.sessions.end(session, end)
+        if session.isVirtual { self.configuration.sessions.close(session, end) }
+    }
+
+    /// Whose the bytes of the next answer are.
+    func answer(for account: SessionAccount?) { self.answers.begin(account) }
 
     // MARK: Requests, one after the other
 
@@ -271,6 +347,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return context.close(promise: nil)
         }
         self.destination = .application
+        self.answers.begin(nil)
         self.lastActivity = .now()
         self.activity = .application(isAnswered: false)
         context.fireChannelRead(self.wrapInboundOut(.head(head)))
@@ -284,7 +361,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// An answer is complete, or as complete as it can be.
-    private func answered(isLast: Bool) {
+    func answered(isLast: Bool) {
         self.lastActivity = .now()
         if isLast, self.wire?.bytes != nil { return self.closeWhenWritten() }
         self.activity = self.isHTTP2 ? .closing : .idle
@@ -356,144 +433,5 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard wire.bytes != nil else { return (0, progress) }
         let bytes = try? wire.context.channel.syncOptions?.getOption(.bufferedWritableBytes)
         return (bytes ?? 0, progress)
-    }
-}
-
-// MARK: - Objects
-
-extension MediaHTTPHandler {
-    private func begin(_ request: ObjectHTTPRequest, _ fields: RequestFields) {
-        switch fields.method {
-        case .GET, .HEAD: break
-        case .OPTIONS: return self.send(.methods(isAllowed: true), fields)
-        default: return self.send(.methods(isAllowed: false), fields)
-        }
-        guard let wire = self.wire, let objects = self.services.objects else { return }
-        let object: MediaObjectRequest
-        do throws(ObjectRequestError) {
-            object = try self.object(request, fields)
-        } catch {
-            return self.send(ObjectResponse(error.status, error.detail), fields)
-        }
-        if let authorize = self.configuration.authorize, let refusal = authorize(object, self.access(request, fields)) {
-            return self.send(ObjectResponse(refusal, to: fields), fields)
-        }
-        switch objects.reply(to: object, on: wire.context.eventLoop) {
-        case .now(let answer): self.send(ObjectResponse(answer, to: fields), fields)
-        case .later(let answer): self.exchange(fields) { $0.wait(for: answer) }
-        }
-    }
-
-    private func object(
-        _ request: ObjectHTTPRequest, _ fields: RequestFields
-    ) throws(ObjectRequestError) -> MediaObjectRequest {
-        var hops = 0
-        if fields.node != nil || fields.hops != nil {
-            let text = fields.hops ?? "1"
-            guard (1...3).contains(text.utf8.count), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
-                let count = Int(text)
-            else { throw .hops }
-            guard count <= self.configuration.maximumHops else { throw .loop(hops: count) }
-            hops = count
-        }
-        return try request.request(vhost: self.configuration.vhost(request.vhost ?? request.host), hops: hops)
-    }
-
-    private func access(_ request: ObjectHTTPRequest, _ fields: RequestFields) -> MediaObjectAccess {
-        MediaObjectAccess(
-            host: request.host, address: self.peer, isSecure: self.configuration.isTLS, query: String(request.query),
-            authorization: fields.authorization, node: fields.node, signedPath: request.signedPath)
-    }
-
-    /// Sends an answer: at once if that can be, else as an exchange.
-    private func send(_ response: ObjectResponse, _ fields: RequestFields) {
-        guard let wire = self.wire else { return }
-        if wire.writeWhole(response, to: fields) {
-            self.answered(isLast: fields.isLast)
-        } else {
-            self.exchange(fields) { $0.send(response) }
-        }
-    }
-
-    private func exchange(_ fields: RequestFields, _ begin: (ObjectExchange) -> Void) {
-        guard let wire = self.wire else { return }
-        let exchange = ObjectExchange(fields: fields, wire: wire, now: .now()) { end in
-            guard case .object = self.activity else { return }
-            switch end {
-            case .complete: self.answered(isLast: fields.isLast || self.isQuiescing)
-            case .broken: wire.context.close(promise: nil)
-            }
-        }
-        self.activity = .object(exchange)
-        begin(exchange)
-    }
-}
-
-// MARK: - Streams
-
-extension MediaHTTPHandler {
-    private func begin(_ request: MediaHTTPRequest, _ fields: RequestFields) {
-        switch request.method {
-        case .GET where request.webSocketKey != nil && !self.mayRead(request):
-            // Browsers leave it to the server to keep strange pages from opening WebSockets (RFC 6455 §10.2).
-            self.send(ObjectResponse(.forbidden, "pages of this origin may not read"), fields)
-        case .GET, .HEAD: self.ask(request, fields)
-        case .OPTIONS: self.send(.methods(isAllowed: true), fields)
-        default: self.send(.methods(isAllowed: false), fields)
-        }
-    }
-
-    private func mayRead(_ request: MediaHTTPRequest) -> Bool {
-        request.origin.map { self.configuration.allowedOrigin($0) != nil } ?? true
-    }
-
-    private func ask(_ request: MediaHTTPRequest, _ fields: RequestFields) {
-        guard let loop = self.wire?.context.eventLoop else { return }
-        self.activity = .deciding
-        let transport = "\(request.webSocketKey == nil ? "http" : "ws")\(self.configuration.isTLS ? "s" : "")-flv"
-        let peer = PeerIdentity(
-            transport: transport, address: self.peer, vhost: request.vhost, host: request.host, app: request.app,
-            name: request.name, query: request.query, token: request.token)
-        let gate = self.services.gate
-        // The gate is asynchronous; a connection that closed meanwhile is no longer `deciding`.
-        loop.makeFutureWithTask {
-            await gate.play(peer, relay: nil, on: loop)
-        }.assumeIsolated().whenSuccess { result in
-            guard case .deciding = self.activity, self.wire != nil else { return }
-            self.decided(result, request, fields, transport)
-        }
-    }
-
-    private func decided(
-        _ result: Result<PlayGrant, SessionRefusal>, _ request: MediaHTTPRequest, _ fields: RequestFields,
-        _ transport: String
-    ) {
-        switch result {
-        case .failure(let refusal):
-            self.logger.info(
-                "play refused",
-                metadata: ["stream": "\(request.app)/\(request.name)", "reason": "\(refusal.text)"])
-            self.send(ObjectResponse(refusal.status, refusal.text), fields)
-        case .success where request.method == .HEAD:
-            let stream = MediaObject(
-                body: .stream(length: nil) { nil }, contentType: "video/x-flv", etag: nil, lifetime: .uncacheable)
-            self.send(ObjectResponse(.object(stream), to: fields), fields)
-        case .success(let grant):
-            self.stream(grant, request, transport)
-        }
-    }
-
-    private func stream(_ grant: PlayGrant, _ request: MediaHTTPRequest, _ transport: String) {
-        guard let wire = self.wire else { return }
-        var logger = self.logger
-        logger[metadataKey: "transport"] = "\(transport)"
-        let delivery = StreamDelivery(
-            request, grant, id: self.services.hub.nextSessionID(), wire: wire, below: self, logger: logger
-        ) {
-            self.activity = .closing
-        }
-        guard let delivery else { return wire.context.close(promise: nil) }
-        self.activity = .streaming(delivery)
-        delivery.start()
     }
 }

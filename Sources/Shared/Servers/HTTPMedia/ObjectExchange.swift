@@ -2,6 +2,7 @@ import MediaObjects
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import StreamHub
 
 /// One answer that takes time: from the question to the source until the last byte of the body is on its way.
 ///
@@ -61,6 +62,24 @@ final class ObjectExchange {
             switch result {
             case .success(let answer): self.send(ObjectResponse(answer, to: self.fields))
             case .failure: self.send(ObjectResponse(.serviceUnavailable, "the source failed"))
+            }
+        }
+    }
+
+    /// Waits for the gate, and then for the answer to `question`.
+    func wait(
+        for verdict: EventLoopFuture<MediaObjectVerdict>, then question: @escaping (SessionAccount?) -> MediaObjectReply
+    ) {
+        verdict.assumeIsolated().whenComplete { result in
+            guard self.isWaiting else { return }
+            switch result {
+            case .success(.success(let account)):
+                switch question(account) {
+                case .now(let answer): self.send(ObjectResponse(answer, to: self.fields))
+                case .later(let answer): self.wait(for: answer)
+                }
+            case .success(.failure(let refusal)): self.send(ObjectResponse(refusal.status, refusal.text))
+            case .failure: self.send(ObjectResponse(.serviceUnavailable, "nobody decides about this request"))
             }
         }
     }

@@ -185,7 +185,12 @@ struct ObjectResponse {
             head.add("Content-Type", Problem.contentType)
             // What is not there now may be in a moment; until then, one question a second is enough.
             head.add("Cache-Control", problem.status == .notFound ? "public, max-age=1" : "no-store")
-            if problem.status == .serviceUnavailable { head.add("Retry-After", "1") }
+            switch problem.status {
+            case .serviceUnavailable, .tooManyRequests: head.add("Retry-After", "1")
+            // A 401 has to say how (RFC 9110 §15.5.2).
+            case .unauthorized: head.add("WWW-Authenticate", "Bearer realm=\"weir\"")
+            default: break
+            }
         case .methods(let isAllowed):
             head.add("Allow", "GET, HEAD, OPTIONS")
             guard isAllowed else { return }

@@ -20,6 +20,12 @@ struct RequestFields: Equatable {
     var hops: String?
     /// The key of a WebSocket upgrade.
     var webSocketKey: String?
+    var userAgent = ""
+    var referer: String?
+    /// What proxies say of the client, lists in the order of the fields.
+    var forwardedFor: String?
+    var realIP: String?
+    var forwarded: String?
 
     init(_ head: HTTPRequestHead) {
         self.method = head.method
@@ -33,10 +39,14 @@ struct RequestFields: Equatable {
             case 4 where Self.is(name, "host"): self.host = value
             case 5 where Self.is(name, "range"): self.range = value
             case 6 where Self.is(name, "origin"): self.origin = value
+            case 7 where Self.is(name, "referer"): self.referer = value
             case 7 where Self.is(name, "upgrade"): isWebSocket = isWebSocket || Self.is(value, "websocket")
             case 8 where Self.is(name, "if-range"): self.ifRange = value
             case 9 where Self.is(name, "weir-node"): self.node = value
             case 9 where Self.is(name, "weir-hops"): self.hops = value
+            case 9 where Self.is(name, "x-real-ip"): self.realIP = value
+            case 9 where Self.is(name, "forwarded"): self.forwarded = self.forwarded.map { "\($0),\(value)" } ?? value
+            case 10 where Self.is(name, "user-agent"): self.userAgent = value
             case 10 where Self.is(name, "connection"):
                 let options = value.lowercased()
                 if options.contains("close") { self.isLast = true }
@@ -45,6 +55,8 @@ struct RequestFields: Equatable {
             case 13 where Self.is(name, "if-none-match"):
                 self.ifNoneMatch = self.ifNoneMatch.map { "\($0),\(value)" } ?? value
             case 13 where Self.is(name, "authorization"): self.authorization = value
+            case 15 where Self.is(name, "x-forwarded-for"):
+                self.forwardedFor = self.forwardedFor.map { "\($0),\(value)" } ?? value
             case 15 where Self.is(name, "accept-encoding"):
                 self.acceptsGzip = self.acceptsGzip || Self.acceptsGzip(value)
             case 17 where Self.is(name, "sec-websocket-key"): self.webSocketKey = value

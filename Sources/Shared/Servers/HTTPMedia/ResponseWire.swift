@@ -13,6 +13,8 @@ struct ResponseWire {
     let bytes: ChannelHandlerContext?
     let isTLS: Bool
     let configuration: MediaHTTPConfiguration
+    /// Whose the bytes are.
+    let answers: AnswerBytes
 
     /// Bodies up to this size are copied behind their head, which makes one write of the two.
     private static let joinedByteCount = 16 << 10
@@ -59,13 +61,18 @@ struct ResponseWire {
         let isJoined = bytes.readableBytes <= Self.joinedByteCount
         var head = self.head(of: response, fields, capacity: Self.headByteCount + (isJoined ? bytes.readableBytes : 0))
         if isJoined { head.writeImmutableBuffer(bytes) }
-        below.write(NIOAny(head), promise: nil)
+        self.put(head, on: below)
         if isJoined { return }
         if self.takesRegions, let cache, let file = cache.value(of: OpenFile.self, make: { .inMemory(bytes) }) {
             self.write(file, 0..<file.count, promise: nil)
         } else {
-            below.write(NIOAny(bytes), promise: nil)
+            self.put(bytes, on: below)
         }
+    }
+
+    private func put(_ bytes: ByteBuffer, on below: ChannelHandlerContext, promise: EventLoopPromise<Void>? = nil) {
+        self.answers.add(bytes.readableBytes)
+        below.write(NIOAny(bytes), promise: promise)
     }
 
     // MARK: Heads
@@ -75,8 +82,7 @@ struct ResponseWire {
 
     func writeHead(of response: ObjectResponse, to fields: RequestFields) {
         if let below = self.bytes {
-            let head = self.head(of: response, fields, capacity: Self.headByteCount)
-            below.write(NIOAny(head), promise: nil)
+            self.put(self.head(of: response, fields, capacity: Self.headByteCount), on: below)
         } else {
             var head = ResponseHeadFields(response.status)
             self.writeFields(of: response, fields, into: &head)
@@ -119,7 +125,7 @@ struct ResponseWire {
     /// Writes bytes of a body that has a length, or, over HTTP/2, any.
     func write(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>?) {
         if let below = self.bytes {
-            below.write(NIOAny(bytes), promise: promise)
+            self.put(bytes, on: below, promise: promise)
         } else {
             self.writePart(.body(.byteBuffer(bytes)), promise: promise)
         }
@@ -130,9 +136,9 @@ struct ResponseWire {
         guard let below = self.bytes else { return self.write(bytes, promise: promise) }
         var size = ByteBuffer(string: String(bytes.readableBytes, radix: 16))
         size.writeStaticString("\r\n")
-        below.write(NIOAny(size), promise: nil)
-        below.write(NIOAny(bytes), promise: nil)
-        below.write(NIOAny(ByteBuffer(staticString: "\r\n")), promise: promise)
+        self.put(size, on: below)
+        self.put(bytes, on: below)
+        self.put(ByteBuffer(staticString: "\r\n"), on: below, promise: promise)
     }
 
     /// Writes a part of a file. Only where `takesRegions`.
@@ -147,19 +153,21 @@ struct ResponseWire {
             OpenFile.release(handle)
             withExtendedLifetime(file) { promise?.completeWith(result) }
         }
+        self.answers.add(range.count)
         below.write(NIOAny(IOData.fileRegion(region)), promise: written)
     }
 
     /// Ends a response. `isChunked`: by an empty chunk, over HTTP/1.
     func writeEnd(isChunked: Bool) {
         if let below = self.bytes {
-            if isChunked { below.write(NIOAny(ByteBuffer(staticString: "0\r\n\r\n")), promise: nil) }
+            if isChunked { self.put(ByteBuffer(staticString: "0\r\n\r\n"), on: below) }
         } else {
             self.writePart(.end(nil))
         }
     }
 
     private func writePart(_ part: HTTPServerResponsePart, promise: EventLoopPromise<Void>? = nil) {
+        if case .body(.byteBuffer(let bytes)) = part { self.answers.add(bytes.readableBytes) }
         self.context.write(NIOAny(part), promise: promise)
     }
 

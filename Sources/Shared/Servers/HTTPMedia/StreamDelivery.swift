@@ -20,12 +20,13 @@ final class StreamDelivery {
     private let viewer: Viewer
     private var frames: StreamBodyHandler?
     private var hasEnded = false
-    private let onEnd: () -> Void
+    private let onEnd: (ViewerEnd) -> Void
 
-    /// `onEnd` is called when the stream ended for this viewer; the connection closes by itself then.
+    /// `account` gets the bytes. `onEnd` is called when the stream ended for this viewer; the connection closes by itself
+    /// then.
     init?(
         _ request: MediaHTTPRequest, _ grant: PlayGrant, id: UInt64, wire: ResponseWire, below: any ChannelHandler,
-        logger: Logger, onEnd: @escaping () -> Void
+        account: SessionAccount?, logger: Logger, onEnd: @escaping (ViewerEnd) -> Void
     ) {
         self.request = request
         self.grant = grant
@@ -34,9 +35,10 @@ final class StreamDelivery {
         self.onEnd = onEnd
         let delegate = DelegateBox()
         if let bytes = wire.bytes {
-            self.viewer = Viewer(id: id, context: bytes, writesDirectly: !wire.isTLS, delegate: delegate)
+            self.viewer = Viewer(
+                id: id, context: bytes, writesDirectly: !wire.isTLS, account: account, delegate: delegate)
         } else {
-            let frames = StreamBodyHandler()
+            let frames = StreamBodyHandler(account: account)
             wire.context.write(
                 NIOAny(HTTPServerResponsePart.head(Self.head(request, wire.configuration))), promise: nil)
             do {
@@ -62,16 +64,21 @@ final class StreamDelivery {
 
     // MARK: Beginning
 
+    /// Sends the head of the answer. `join` has to follow.
     func start() {
         let key = self.grant.stream.key
-        self.logger.info("play started", metadata: ["stream": "\(key)"])
+        self.logger.info("play started")
         let configuration = self.wire.configuration
         if self.wire.bytes != nil {
             PlayerSocket.tune(self.wire.context.channel, noDelay: configuration.playerNoDelay(key) ?? false)
             if self.request.webSocketKey != nil { self.readWebSocketFrames() }
             self.viewer.send(self.headBytes())
         }
-        let hevc = configuration.hevcForm(key)
+    }
+
+    /// Takes part in the stream.
+    func join() {
+        let hevc = self.wire.configuration.hevcForm(self.grant.stream.key)
         let id = FLVRendition.id(
             framing: self.request.framing, selection: self.request.selection, flush: self.grant.stream.settings.flush)
         self.grant.stream.join(self.viewer, rendition: id) { FLVRendition(hevc: hevc) }
@@ -147,7 +154,7 @@ final class StreamDelivery {
         self.hasEnded = true
         self.viewer.leave()
         self.logEnd(reason)
-        self.onEnd()
+        self.onEnd(reason)
         if case .socketFailed = reason { return self.wire.context.close(promise: nil) }
         if let frames = self.frames {
             frames.finish()
@@ -173,10 +180,14 @@ private final class StreamBodyHandler: ChannelOutboundHandler {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = HTTPServerResponsePart
 
+    private let account: SessionAccount?
     private var context: ChannelHandlerContext?
     private var hasEnded = false
     /// The newest write.
     private var last: EventLoopFuture<Void>?
+
+    /// `account` gets what has left.
+    init(account: SessionAccount?) { self.account = account }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
@@ -191,6 +202,10 @@ private final class StreamBodyHandler: ChannelOutboundHandler {
         }
         let written = promise ?? context.eventLoop.makePromise(of: Void.self)
         self.last = written.futureResult
+        if let account = self.account {
+            let count = bytes.readableBytes
+            written.futureResult.whenSuccess { account.sent(count) }
+        }
         context.write(self.wrapOutboundOut(.body(.byteBuffer(bytes))), promise: written)
     }
 

@@ -14,10 +14,17 @@ package struct MediaObjectAccess: Sendable, Hashable {
     package var node: String?
     /// The signature that stood in front of the path.
     package var signedPath: SignedPath?
+    /// `User-Agent`; empty without it.
+    package var userAgent: String
+    /// `Referer`.
+    package var referer: String?
+    /// The client's address, without a port, as a trusted proxy tells it; `nil` when the peer is the client.
+    package var forwardedAddress: String?
 
     package init(
         host: String, address: String, isSecure: Bool, query: String, authorization: String? = nil,
-        node: String? = nil, signedPath: SignedPath? = nil
+        node: String? = nil, signedPath: SignedPath? = nil, userAgent: String = "", referer: String? = nil,
+        forwardedAddress: String? = nil
     ) {
         self.host = host
         self.address = address
@@ -26,5 +33,8 @@ package struct MediaObjectAccess: Sendable, Hashable {
         self.authorization = authorization
         self.node = node
         self.signedPath = signedPath
+        self.userAgent = userAgent
+        self.referer = referer
+        self.forwardedAddress = forwardedAddress
     }
 }

@@ -34,7 +34,7 @@ package struct SignedPath: Sendable, Hashable {
     /// Their length in base64url.
     private static let signatureTextCount = 22
     /// The latest expiry: the end of the year 9999.
-    private static let latest: Int64 = 253_402_300_799
+    static let latest: Int64 = 253_402_300_799
 
     // MARK: Making
 
@@ -90,7 +90,7 @@ package struct SignedPath: Sendable, Hashable {
     // MARK: The code
 
     /// Line breaks separate the parts: no key contains any.
-    private static func code(
+    static func code(
         _ key: StreamKey, _ scope: Scope, _ expires: Int64, _ secret: some Sequence<UInt8>
     ) -> [UInt8] {
         var message = "weir-path-1\n\(key.vhost)\n\(scope.rawValue)\n\(expires)\n\(key.app)"

@@ -108,6 +108,7 @@ final class RTMPClientHandler: ChannelInboundHandler {
             if self.ingest.isHopeless { self.finish(.failed("unreadable media")) }
         case .metadata(let metadata, _): self.ingest.receive(metadata)
         case .data(let data): self.ingest.receive(data)
+        case .reconnectRequested: self.owner.linkShouldMove()
         case .rejected(let code, let description, _): self.finish(.rejected(code: code, description: description))
         case .ended:
             self.forwardMedia()
@@ -137,6 +138,9 @@ final class RTMPClientHandler: ChannelInboundHandler {
         context.writeAndFlush(self.wrapOutboundOut(bytes), promise: nil)
     }
 
+    /// Closes at once: what waits to be sent is dropped.
+    func abandon() { self.finish(.closed) }
+
     /// Leaves in order: tells the other side, then closes.
     func leave(isPublishing: Bool) {
         guard !self.isOver else { return }
@@ -151,6 +155,8 @@ protocol RTMPLinkOwner: AnyObject {
     func linkEstablished(epoch: UInt64?)
     func linkReceived(_ events: [MediaEvent])
     func linkWritable(_ isWritable: Bool)
+    /// The other server wants the connection to be given up for one to another node, at a good moment.
+    func linkShouldMove()
     /// Called once, whatever happens after the connection was made.
     func linkEnded(_ end: RTMPLinkEnd)
 }

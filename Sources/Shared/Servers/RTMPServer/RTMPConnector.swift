@@ -15,16 +15,40 @@ package struct RTMPRemote: Sendable, Hashable {
     package var query: String
     /// How this node names itself, and the epoch that it expects.
     package var relay: RelayIdentity
+    /// The cluster's secret, by which this node proves itself; `nil` where there is none.
+    package var secret: String?
+    /// Who publishes, if this node forwards a publisher.
+    package var peer: ForwardedPeer?
 
-    package init(host: String, port: Int, key: StreamKey, query: String = "", relay: RelayIdentity) {
+    package init(
+        host: String, port: Int, key: StreamKey, query: String = "", relay: RelayIdentity, secret: String? = nil,
+        peer: ForwardedPeer? = nil
+    ) {
         self.host = host
         self.port = port
         self.key = key
         self.query = query
         self.relay = relay
+        self.secret = secret.flatMap { $0.isEmpty ? nil : $0 }
+        self.peer = peer
     }
 
-    func target(_ role: RTMPClientTarget.Role) -> RTMPClientTarget {
+    /// What the connect command says of this node. `now` is in seconds since 1970 UTC.
+    func connectProperties(now: Int64) -> [AMFProperty] {
+        var properties = [
+            AMFProperty("weirNode", .string(self.relay.node)),
+            AMFProperty("weirEpoch", .number(Double(self.relay.epoch))),
+        ]
+        if let secret = self.secret {
+            let proof = RelayProof.make(secret: secret, node: self.relay.node, now: now)
+            properties.append(AMFProperty("weirProof", .string(proof)))
+        }
+        if let peer = self.peer { properties.append(AMFProperty("weirPeer", peer.value)) }
+        return properties
+    }
+
+    /// `now` is in seconds since 1970 UTC.
+    func target(_ role: RTMPClientTarget.Role, now: Int64 = wallClockSeconds()) -> RTMPClientTarget {
         var query = self.query.split(separator: "&").map(String.init)
             .filter { !$0.hasPrefix("vhost=") && !$0.hasPrefix("domain=") }
         if self.key.vhost != StreamKey.defaultVhost { query.append("vhost=\(self.key.vhost)") }
@@ -32,10 +56,7 @@ package struct RTMPRemote: Sendable, Hashable {
         let host = self.host.contains(":") ? "[\(self.host)]" : self.host
         return RTMPClientTarget(
             tcURL: "rtmp://\(host):\(self.port)/\(self.key.app)", app: self.key.app, streamName: name, role: role,
-            connectProperties: [
-                AMFProperty("weirNode", .string(self.relay.node)),
-                AMFProperty("weirEpoch", .number(Double(self.relay.epoch))),
-            ])
+            connectProperties: self.connectProperties(now: now))
     }
 
     func connect(
@@ -102,6 +123,9 @@ package final class RTMPPull: RTMPLinkOwner, @unchecked Sendable {
 
     func linkWritable(_ isWritable: Bool) {}
 
+    /// A stream that is pulled follows its placement.
+    func linkShouldMove() {}
+
     func linkEnded(_ end: RTMPLinkEnd) {
         guard !self.isOver else { return }
         self.isOver = true
@@ -115,7 +139,8 @@ package final class RTMPPull: RTMPLinkOwner, @unchecked Sendable {
 /// A publisher's media on their way to another node.
 ///
 /// Runs on the publisher's loop. When the connection is lost, the publisher is not read from, so nothing is lost, and
-/// `onLost` decides where to go on. Make the first connection with `start`.
+/// `onLost` decides where to go on. A node that asks to be left is left before a keyframe, so that the next node's
+/// viewers miss no picture. Make the first connection with `start`.
 // Safety: touched on the publisher's loop only.
 package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
     private let connection: any PublisherConnection
@@ -128,12 +153,20 @@ package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
     private var handler: RTMPClientHandler?
     private var established: EventLoopPromise<UInt64>?
     private var isEstablished = false
-    private var isFinished = false
+    /// The publisher left.
+    package private(set) var isFinished = false
+    /// The node asked to be left, and at this time it is left wherever the media stand.
+    private var leavesBy: NIODeadline?
     /// What came while there was no connection; little, because the publisher is not read from then.
     private var waiting: [MediaEvent] = []
     package private(set) var epoch: UInt64 = 0
+    package private(set) var key: StreamKey?
 
-    /// `onLost` is called on the publisher's loop when an established connection ends while the publisher is there.
+    /// Longer than most groups of pictures, and shorter than a node waits for those that it asked to leave.
+    private static let longestWaitForKeyframe = TimeAmount.seconds(4)
+
+    /// `onLost` is called on the publisher's loop when an established connection ends while the publisher is there, with
+    /// `.closed` when the node wished so.
     package init(
         connection: any PublisherConnection, configuration: RTMPClientConfiguration, connectTimeout: TimeAmount,
         onLost: @escaping @Sendable (RTMPForward, RTMPLinkEnd) -> Void
@@ -153,8 +186,10 @@ package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
         guard !self.isFinished else { return loop.makeFailedFuture(RTMPLinkEnd.closed) }
         let promise = loop.makePromise(of: UInt64.self)
         self.established = promise
-        let handler = RTMPClientHandler(
-            configuration: self.configuration, target: remote.target(.publish), owner: self)
+        self.key = remote.key
+        var target = remote.target(.publish)
+        target.takesReconnectRequests = true
+        let handler = RTMPClientHandler(configuration: self.configuration, target: target, owner: self)
         self.handler = handler
         let bound = NIOLoopBound(handler, eventLoop: loop)
         remote.connect(on: loop, timeout: self.connectTimeout) { bound.value }.assumeIsolated().whenFailure { error in
@@ -170,7 +205,21 @@ package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
             self.waiting.append(contentsOf: events)
             return
         }
-        self.send(events)
+        guard let start = self.startOfMove(in: events) else { return self.send(events) }
+        self.send(Array(events[..<start]))
+        self.waiting = Array(events[start...])
+        self.handler?.leave(isPublishing: true)
+    }
+
+    /// Where the next node's part begins, if it begins in `events`.
+    private func startOfMove(in events: [MediaEvent]) -> Int? {
+        guard let leavesBy = self.leavesBy else { return nil }
+        if NIODeadline.now() >= leavesBy { return 0 }
+        let needsVideo = self.state.video != nil
+        return events.firstIndex { event in
+            guard case .frame(let frame) = event else { return false }
+            return needsVideo ? frame.kind == .video && frame.isKeyframe : true
+        }
     }
 
     package func finish() {
@@ -221,6 +270,11 @@ package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
 
     func linkReceived(_ events: [MediaEvent]) {}
 
+    func linkShouldMove() {
+        guard self.isEstablished, self.leavesBy == nil else { return }
+        self.leavesBy = .now() + Self.longestWaitForKeyframe
+    }
+
     func linkWritable(_ isWritable: Bool) {
         if self.isEstablished { self.connection.setReading(isWritable) }
     }
@@ -228,6 +282,7 @@ package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
     func linkEnded(_ end: RTMPLinkEnd) {
         let wasEstablished = self.isEstablished
         self.isEstablished = false
+        self.leavesBy = nil
         self.handler = nil
         if let promise = self.established {
             self.established = nil

@@ -18,6 +18,10 @@ final class RTMPPublisherConnection: PublisherConnection {
         self.loop.execute { self.handler.value.handler?.revoked(reason) }
     }
 
+    func terminate(_ end: SessionEnd, _ text: String) {
+        self.loop.execute { self.handler.value.handler?.terminate(end, text) }
+    }
+
     func setReading(_ isReading: Bool) {
         self.loop.execute { self.handler.value.handler?.setReading(isReading) }
     }

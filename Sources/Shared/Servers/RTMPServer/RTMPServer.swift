@@ -52,17 +52,23 @@ package final class RTMPServer: Sendable {
         }
         guard isAccepted else {
             self.logger.warning("connection refused: rtmp.maximum_connections reached")
+            self.configuration.sessions.refusedConnection("maximum_connections")
             return channel.close()
         }
         channel.closeFuture.whenComplete { _ in
             _ = self.state.withLock { $0.connections.removeValue(forKey: id) }
         }
+        let sessions = self.configuration.sessions
+        guard let account = sessions.open(channel.remoteAddress, transport: tls == nil ? "rtmp" : "rtmps") else {
+            return channel.close()
+        }
         return channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(SessionSocketHandler(account: account, registry: sessions))
             if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.current)) }
             try channel.pipeline.syncOperations.addHandler(
                 RTMPServerHandler(
-                    configuration: self.configuration, gate: self.gate, hub: self.hub, isTLS: tls != nil,
-                    logger: self.logger))
+                    configuration: self.configuration, gate: self.gate, hub: self.hub, account: account,
+                    isTLS: tls != nil, logger: self.logger))
         }
     }
 
@@ -78,9 +84,11 @@ package final class RTMPServer: Sendable {
         for channel in channels { try? await channel.close().get() }
     }
 
+    var openChannels: [any Channel] { self.state.withLock { Array($0.connections.values) } }
+
     /// Tells each peer that the node shuts down, and closes.
     package func endConnections() {
-        for channel in self.state.withLock({ Array($0.connections.values) }) {
+        for channel in self.openChannels {
             channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
         }
     }

@@ -1,6 +1,7 @@
 package import FLV
 package import Media
 package import RTMP
+package import StreamHub
 
 /// What an RTMP listener needs to know.
 package struct RTMPServerConfiguration: Sendable {
@@ -12,15 +13,24 @@ package struct RTMPServerConfiguration: Sendable {
     /// `TCP_NODELAY` of players. `nil`: on for nodes that pull; off for players, which lets the kernel join small writes
     /// while older ones are on their way.
     package var playerNoDelay: @Sendable (StreamKey) -> Bool?
+    /// Where the accounts of connections are kept.
+    package var sessions: SessionRegistry
+    /// By which nodes of the cluster prove themselves; without it, those of this machine need no proof.
+    package var clusterSecret: String?
+    /// Seconds since 1970 UTC.
+    var wallSeconds: @Sendable () -> Int64 = { wallClockSeconds() }
 
     package init(
         session: RTMPSessionConfiguration = .init(), maximumConnections: Int = 16_000,
         hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished },
-        playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil }
+        playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil },
+        sessions: SessionRegistry = SessionRegistry(), clusterSecret: String? = nil
     ) {
         self.session = session
         self.maximumConnections = maximumConnections
         self.hevcForm = hevcForm
         self.playerNoDelay = playerNoDelay
+        self.sessions = sessions
+        self.clusterSecret = clusterSecret.flatMap { $0.isEmpty ? nil : $0 }
     }
 }

@@ -23,11 +23,12 @@ final class RTMPServerHandler: ChannelInboundHandler {
         case playing(Viewer, PlayGrant, selection: TrackSelection)
     }
 
-    private let configuration: RTMPServerConfiguration
+    let configuration: RTMPServerConfiguration
     private let gate: any SessionGate
     private let hub: StreamHub
-    private var logger: Logger
-    private let isTLS: Bool
+    var logger: Logger
+    let account: SessionAccount
+    let isTLS: Bool
 
     private var session: RTMPServerSession
     private var activity = Activity.none
@@ -37,7 +38,8 @@ final class RTMPServerHandler: ChannelInboundHandler {
     private var ingest = RTMPIngest()
     private var connection: RTMPPublisherConnection?
     private var context: ChannelHandlerContext?
-    private var relay: RelayIdentity?
+    /// The peer is a node of the cluster, or says so.
+    var relay: RelayIdentity?
     private var wantsAudio = true
     private var wantsVideo = true
     /// Whoever takes the media cannot take more.
@@ -45,16 +47,20 @@ final class RTMPServerHandler: ChannelInboundHandler {
     /// The peer does not read what we answer, so nothing more is read from it.
     private var isOutputBlocked = false
     private var isReadingBlocked = false
-    private var isClosing = false
+    private(set) var isClosing = false
+    /// The node shuts down, and the peer was told.
+    private var isShuttingDown = false
     private var timer: Scheduled<Void>?
     private var armedDeadline = NIODeadline.distantFuture
 
     init(
-        configuration: RTMPServerConfiguration, gate: any SessionGate, hub: StreamHub, isTLS: Bool, logger: Logger
+        configuration: RTMPServerConfiguration, gate: any SessionGate, hub: StreamHub, account: SessionAccount,
+        isTLS: Bool, logger: Logger
     ) {
         self.configuration = configuration
         self.gate = gate
         self.hub = hub
+        self.account = account
         self.isTLS = isTLS
         self.logger = logger
         self.session = RTMPServerSession(
@@ -62,12 +68,17 @@ final class RTMPServerHandler: ChannelInboundHandler {
             now: .now())
     }
 
+    var sessions: SessionRegistry { self.configuration.sessions }
+
     // MARK: Channel
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         self.logger[metadataKey: "peer"] = "\(context.channel.remoteAddress?.peerDescription ?? "unknown")"
-        self.connection = RTMPPublisherConnection(handler: self, loop: context.eventLoop)
+        self.logger[metadataKey: "session"] = "\(self.account.id)"
+        let connection = RTMPPublisherConnection(handler: self, loop: context.eventLoop)
+        self.connection = connection
+        self.account.onTerminate { connection.terminate($0, $1) }
         self.drain()
     }
 
@@ -94,7 +105,7 @@ final class RTMPServerHandler: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.timer?.cancel()
-        self.stopActivity()
+        self.stopActivity(.left)
         self.isClosing = true
         context.fireChannelInactive()
     }
@@ -107,6 +118,8 @@ final class RTMPServerHandler: ChannelInboundHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event is ChannelShouldQuiesceEvent {
             self.endForShutdown()
+        } else if let wish = event as? RTMPReconnectWish {
+            self.ask(wish)
         } else {
             context.fireUserInboundEventTriggered(event)
         }
@@ -164,7 +177,7 @@ final class RTMPServerHandler: ChannelInboundHandler {
             self.logger.info("RTMP session closed", metadata: ["reason": "\(error)"])
         }
         self.forwardMedia()
-        self.stopActivity()
+        self.stopActivity(error == nil ? .left : .failed)
         self.timer?.cancel()
         context.writeAndFlush(self.wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { _ in
             context.close(promise: nil)
@@ -176,7 +189,7 @@ final class RTMPServerHandler: ChannelInboundHandler {
     private func handle(_ event: RTMPServerEvent) {
         switch event {
         case .connectRequested(let request):
-            self.relay = RelayIdentity(connect: request)
+            self.identify(request)
             self.session.acceptConnect(now: .now())
         case .publishRequested(let request): self.publish(request)
         case .playRequested(let request): self.play(request)
@@ -187,7 +200,7 @@ final class RTMPServerHandler: ChannelInboundHandler {
         case .data(let data): self.ingest.receive(data)
         case .unpublished, .stopped:
             self.forwardMedia()
-            self.stopActivity()
+            self.stopActivity(.left)
         case .paused(let isPaused):
             if case .playing(let viewer, _, _) = self.activity { viewer.setPaused(isPaused) }
         case .receiveAudio(let isWanted):
@@ -200,7 +213,7 @@ final class RTMPServerHandler: ChannelInboundHandler {
         }
     }
 
-    private func stopActivity() {
+    private func stopActivity(_ end: SessionEnd) {
         self.ticket += 1
         let activity = self.activity
         self.activity = .none
@@ -214,22 +227,55 @@ final class RTMPServerHandler: ChannelInboundHandler {
             viewer.leave()
             self.logger.info("play ended", metadata: ["sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
         }
+        self.end(self.isShuttingDown ? .shutdown : end)
         self.setReading(true)
     }
 
-    private func peer(_ request: RTMPStreamRequest) -> PeerIdentity {
-        PeerIdentity(
-            transport: self.isTLS ? "rtmps" : "rtmp",
-            address: self.context?.channel.remoteAddress?.peerDescription ?? "unknown", vhost: request.vhost,
-            host: request.host, app: request.app, name: request.name, query: request.parameters.queryString,
-            token: request.parameters["token"] ?? "")
+    private func logRefusal(_ message: Logger.Message, _ peer: PeerIdentity, _ refusal: SessionRefusal) {
+        self.refused(refusal)
+        self.logger.info(
+            message,
+            metadata: [
+                "stream": "\(peer.app)/\(peer.name)", "cause": "\(refusal.cause.rawValue)",
+                "reason": "\(refusal.text)",
+            ])
     }
 
-    private func log(_ message: Logger.Message, _ peer: PeerIdentity, _ extra: Logger.Metadata = [:]) {
-        self.logger.info(message, metadata: extra.merging(["stream": "\(peer.app)/\(peer.name)"]) { $1 })
+    /// An operator or a limit ends the session, whatever it does.
+    func terminate(_ end: SessionEnd, _ text: String) {
+        guard !self.isClosing else { return }
+        self.logger.info("session ended", metadata: ["end": "\(end.rawValue)", "reason": "\(text)"])
+        self.forwardMedia()
+        // A node that pulls finds another way, which the end of a stream would keep it from.
+        let isQuiet = if case .playing = self.activity { self.relay != nil } else { false }
+        self.stopActivity(end)
+        guard !isQuiet else { return self.close(nil) }
+        // Each tells the peer in the one state that it is for.
+        self.session.publishEnded(
+            code: "NetStream.Publish.Rejected", level: .error, description: text, now: .now())
+        self.session.playEnded(code: "NetStream.Play.Failed", level: .error, description: text, now: .now())
+        self.session.close()
+        self.drain()
+    }
+
+    /// Asks a publisher that can to go on at another node.
+    private func ask(_ wish: RTMPReconnectWish) {
+        guard case .publishing(let sink) = self.activity, !self.isClosing else { return }
+        var address: String?
+        // Who came by a name that is not ours, such as a balancer's, finds another node by it.
+        if self.relay == nil, self.session.requestedHost == wish.ownHost,
+            let key = sink.key ?? self.account.activity?.key, let other = wish.alternative(key)
+        {
+            address = self.session.tcURL(atHost: other.host, port: other.port)
+        }
+        guard self.session.requestReconnect(tcURL: address, description: wish.text) else { return }
+        wish.wasAsked(self.account.id)
+        self.logger.info("publisher asked to reconnect", metadata: ["to": "\(address ?? "its URL")"])
+        self.drain()
     }
 
     private func endForShutdown() {
+        self.isShuttingDown = true
         // A node that pulls looks for the stream elsewhere if the connection breaks, and ends it if it is told of an end.
         if self.relay != nil, case .playing = self.activity {
             self.close(nil)
@@ -253,9 +299,10 @@ extension RTMPServerHandler {
         let peer = self.peer(request)
         let ticket = self.beginDeciding()
         let gate = self.gate
+        let relay = self.relay
         // The gate is asynchronous; its answer comes back to this loop and is checked against the ticket.
         context.eventLoop.makeFutureWithTask {
-            await gate.publish(peer, clock: .rtmp, connection: connection)
+            await gate.publish(peer, relay: relay, clock: .rtmp, connection: connection)
         }.assumeIsolated().whenSuccess { result in
             self.published(result, peer: peer, ticket: ticket)
         }
@@ -282,12 +329,17 @@ extension RTMPServerHandler {
         }
         switch result {
         case .success(let sink):
+            let (key, epoch) = (sink.value.key, sink.value.epoch)
             self.activity = .publishing(sink.value)
-            self.log("publish started", peer, ["epoch": "\(sink.value.epoch)"])
+            self.nameStream(key, peer, epoch: epoch)
+            self.logger.info("publish started")
             self.session.acceptPublish(now: .now())
+            self.drain()
+            // Media that came ahead of the answer may have ended it.
+            if case .publishing = self.activity { self.begin(.publish, key, peer, epoch: epoch) }
         case .failure(let refusal):
             self.activity = .none
-            self.log("publish refused", peer, ["reason": "\(refusal.text)"])
+            self.logRefusal("publish refused", peer, refusal)
             self.session.rejectPublish(code: refusal.publishCode, description: refusal.text, now: .now())
         }
         self.drain()
@@ -306,7 +358,7 @@ extension RTMPServerHandler {
         self.logger.info("publisher sends unreadable media", metadata: ["reason": "\(reason)"])
         self.session.publishEnded(
             code: "NetStream.Publish.Rejected", level: .error, description: "Unreadable media: \(reason)", now: .now())
-        self.stopActivity()
+        self.stopActivity(.failed)
     }
 
     /// Another session or the cluster took the stream.
@@ -320,7 +372,7 @@ extension RTMPServerHandler {
             case .kicked(let why): why
             }
         self.logger.info("publisher revoked", metadata: ["reason": "\(text)"])
-        self.stopActivity()
+        self.stopActivity(reason.sessionEnd)
         self.session.publishEnded(
             code: "NetStream.Publish.BadName", level: .error, description: text, now: .now())
         self.session.close()
@@ -363,14 +415,17 @@ extension RTMPServerHandler: ViewerDelegate {
         guard self.isDeciding(ticket) else { return }
         switch result {
         case .success(let grant):
-            self.log("play started", peer, ["epoch": "\(grant.epoch)"])
+            self.nameStream(grant.stream.key, peer, epoch: grant.epoch)
+            self.logger.info("play started")
             self.session.acceptPlay(information: grant.information, now: .now())
             // The answer must be queued before the first byte of the stream.
             self.drain()
+            guard self.isDeciding(ticket) else { return }
+            self.begin(.play, grant.stream.key, peer, epoch: grant.epoch)
             self.watch(grant)
         case .failure(let refusal):
             self.activity = .none
-            self.log("play refused", peer, ["reason": "\(refusal.text)"])
+            self.logRefusal("play refused", peer, refusal)
             self.session.rejectPlay(code: refusal.playCode, description: refusal.text, now: .now())
         }
         self.drain()
@@ -379,7 +434,8 @@ extension RTMPServerHandler: ViewerDelegate {
     private func watch(_ grant: PlayGrant) {
         guard let context = self.context, !self.isClosing else { return }
         let viewer = Viewer(
-            id: self.hub.nextSessionID(), context: context, writesDirectly: !self.isTLS, delegate: self)
+            id: self.hub.nextSessionID(), context: context, writesDirectly: !self.isTLS, account: self.account,
+            delegate: self)
         let selection: TrackSelection = self.wantsVideo ? (self.wantsAudio ? .all : .videoOnly) : .audioOnly
         self.activity = .playing(viewer, grant, selection: selection)
         let chunkSize = self.configuration.session.chunkSize
@@ -413,6 +469,7 @@ extension RTMPServerHandler: ViewerDelegate {
         self.logger.info(
             "play ended",
             metadata: ["reason": "\(reason)", "sent": "\(viewer.sentBytes)", "skips": "\(viewer.skipCount)"])
+        self.end(reason.sessionEnd)
         switch reason {
         case .streamEnded:
             self.session.playEnded(description: "The stream ended.", now: .now())
@@ -430,30 +487,5 @@ extension RTMPServerHandler: ViewerDelegate {
             self.session.close()
         }
         self.drain()
-    }
-}
-
-extension RelayIdentity {
-    /// The node that pulls, as it tells in its connect command.
-    fileprivate init?(connect request: RTMPConnectRequest) {
-        guard let node = request["weirNode"]?.stringValue, !node.isEmpty, node.utf8.count <= 64 else { return nil }
-        let epoch = request["weirEpoch"]?.doubleValue ?? 0
-        self.init(node: node, epoch: UInt64(exactly: epoch) ?? 0)
-    }
-}
-
-extension SessionRefusal {
-    fileprivate var publishCode: String {
-        switch self.cause {
-        case .badName, .busy: "NetStream.Publish.BadName"
-        case .notFound, .unavailable, .unauthorized, .forbidden, .limited: "NetStream.Publish.Rejected"
-        }
-    }
-
-    fileprivate var playCode: String {
-        switch self.cause {
-        case .badName, .notFound: "NetStream.Play.StreamNotFound"
-        case .busy, .unavailable, .unauthorized, .forbidden, .limited: "NetStream.Play.Failed"
-        }
     }
 }

@@ -35,13 +35,16 @@ package final class SegmentStore: MediaObjectSource {
     /// `configuration` says how a stream is packaged; `nil`: it is not. `members` names the streams of a declared group;
     /// `hasGroups` whether streams `name_…` are one of `name`.
     /// `catalog` is `nil` for an origin that writes nothing.
+    /// `onSegment` is called for each segment when its file is complete, on the thread of the disk; for segments without a
+    /// file, on the stream's home loop. It must not block.
     package init(
         catalog: MediaDatabase?, writers: StorageWriters, logger: Logger,
         members: @escaping @Sendable (StreamKey) -> [StreamKey] = { _ in [] },
         hasGroups: @escaping @Sendable (StreamKey) -> Bool = { _ in true },
+        onSegment: @escaping @Sendable (FinishedSegment) -> Void = { _ in },
         configuration: @escaping @Sendable (StreamKey) -> SegmentStoreConfiguration?
     ) {
-        self.context = StoreContext(catalog: catalog, writers: writers, logger: logger)
+        self.context = StoreContext(catalog: catalog, writers: writers, logger: logger, onSegment: onSegment)
         self.members = members
         self.hasGroups = hasGroups
         self.configuration = configuration

@@ -12,7 +12,10 @@ import Playlists
 extension StreamShelf {
     /// Writes what was made and lets go what left. On the home loop, without waiting.
     func store(_ changes: Changes, position: PackagingPosition?, nowMillis: Int64) {
-        guard let catalog = self.context.catalog else { return }
+        guard let catalog = self.context.catalog else {
+            for segment in changes.segments { self.announce(segment.facts, path: nil) }
+            return
+        }
         for (tag, sequence) in changes.expired {
             catalog.expire(self.key, tag: tag.rawValue, through: sequence, atMillis: nowMillis)
         }
@@ -30,15 +33,18 @@ extension StreamShelf {
     }
 
     private func store(_ segment: PackagedSegment, position: PackagingPosition?) {
-        guard self.files != nil else { return }
+        guard self.files != nil else { return self.announce(segment.facts, path: nil) }
         guard let target = self.target, let path = target.files.path(of: segment.facts), let position else {
+            self.announce(segment.facts, path: nil)
             return self.state.withLock { $0.counters.unwrittenSegments += 1 }
         }
         let facts = segment.facts
         target.writer.write(segment.pieces, to: path) { result in
             guard case .success = result else {
+                self.announce(facts, path: nil)
                 return self.state.withLock { $0.counters.unwrittenSegments += 1 }
             }
+            self.announce(facts, path: path)
             target.catalog.add(self.record(of: facts, path: path), position: position.stored)
             let file = StoredFile(path: path, byteCount: Int64(facts.byteCount))
             let isNeeded = self.state.withLock { $0.store(facts.objectName, file) }
@@ -49,6 +55,19 @@ extension StreamShelf {
                     self.key, tag: facts.tag.rawValue, through: facts.sequence, atMillis: WallClock.unixMillis)
             }
         }
+    }
+
+    /// Tells of a segment. `path` is its file, if it has one.
+    private func announce(_ facts: SegmentFacts, path: String?) {
+        let files = self.files.flatMap { $0.disk.writesPlaylists ? $0 : nil }
+        self.context.onSegment(
+            FinishedSegment(
+                key: self.key, epoch: facts.epoch, sequence: facts.sequence, track: facts.tag.rawValue,
+                durationMillis: facts.duration * 1_000 / Int64(max(1, facts.timescale)),
+                byteCount: Int64(facts.byteCount), path: path,
+                url: "\(self.key.app)/\(self.key.name)/\(facts.objectName.fileName)",
+                playlistPath: files?.path(besideFolder: .multivariant, nowMillis: facts.programDateTimeMillis),
+                playlistURL: "\(self.key.app)/\(self.key.name).m3u8"))
     }
 
     private func record(of facts: SegmentFacts, path: String) -> SegmentRecord {

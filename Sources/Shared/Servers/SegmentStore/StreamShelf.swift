@@ -12,6 +12,8 @@ struct StoreContext: Sendable {
     let catalog: MediaDatabase?
     let writers: StorageWriters
     let logger: Logger
+    /// Is told of each segment; see `SegmentStore.init`.
+    var onSegment: @Sendable (FinishedSegment) -> Void = { _ in }
 
     /// Whether a file that is written can be listed. What cannot be listed would never be deleted, so it is not written.
     var canIndex: Bool { self.catalog?.status == .ready }

@@ -171,7 +171,7 @@ final class FanOutGroup: @unchecked Sendable {
             switch self.writer.write(to: viewer.descriptor) {
             case .wrote(total):
                 viewer.position = to
-                viewer.sentBytes += UInt64(total)
+                viewer.wroteDirectly(total)
             case .wrote(let count):
                 self.advance(viewer, by: count)
                 self.postponed.append(viewer)
@@ -264,7 +264,7 @@ final class FanOutGroup: @unchecked Sendable {
 
     /// Moves a viewer over bytes that its socket took.
     private func advance(_ viewer: Viewer, by count: Int) {
-        viewer.sentBytes += UInt64(count)
+        viewer.wroteDirectly(count)
         var rest = viewer.offset + count
         while viewer.position < self.ring.end {
             let length = self.ring[viewer.position].bytes.readableBytes

@@ -20,6 +20,7 @@ final class HomeRendition {
     /// Turns that still have something to send.
     private var turnsLeft = 0
     private(set) var viewerCount = 0
+    private var lateness = FlushLateness()
 
     var id: RenditionID { self.feed.id }
 
@@ -69,10 +70,13 @@ final class HomeRendition {
 
     private func armTimer() {
         guard self.timer == nil, self.feed.hasOpenBytes || !self.pending.isEmpty || self.turnsLeft > 0 else { return }
-        self.timer = self.stream.home.assumeIsolated().scheduleTask(in: self.id.flush.sealWait) { [weak self] in
+        let due = NIODeadline.now() + self.id.flush.sealWait
+        self.timer = self.stream.home.assumeIsolated().scheduleTask(deadline: due) { [weak self] in
             guard let self else { return }
+            let now = NIODeadline.now()
             self.timer = nil
-            self.sealAndDeliver(now: .now())
+            self.lateness.note(now - due, now: now)
+            self.sealAndDeliver(now: now)
             if self.id.flush.slabInterval != nil { self.armTimer() }
         }
     }
@@ -146,6 +150,12 @@ final class HomeRendition {
                 group.loop.execute { body(group) }
             }
         }
+    }
+
+    func snapshot(now: NIODeadline) -> RenditionSnapshot {
+        RenditionSnapshot(
+            id: self.id, viewers: self.viewerCount, slabs: Int(self.ring.end - self.ring.begin),
+            bytes: self.ring.bytesBehind(self.ring.begin) ?? 0, flushLateness: self.lateness.value(now: now))
     }
 
     /// Bytes sent to the viewers, counted on their loops.

@@ -49,6 +49,7 @@ package final class LiveStream: @unchecked Sendable {
     private var counters = StreamCounters()
     private var endedSentBytes: UInt64 = 0
     private var publishedAt: NIODeadline?
+    private var meter = IngestMeter()
 
     init(key: StreamKey, home: any EventLoop, settings: LiveStreamSettings, hub: StreamHub) {
         self.key = key
@@ -61,10 +62,13 @@ package final class LiveStream: @unchecked Sendable {
 
     // MARK: Publishing
 
-    /// A session asks to publish. `nil`: it may go on, and must `activate` or `abandon`. On `home`.
-    package func claim(_ session: PublisherSlot.Session) -> PublisherSlot.Refusal? {
+    /// A session asks to publish. `nil`: it may go on, and must `activate` or `abandon`. `policy`: what holds for this
+    /// session, rather than the stream's settings. On `home`.
+    package func claim(_ session: PublisherSlot.Session, policy: PublishPolicy? = nil) -> PublisherSlot.Refusal? {
         self.home.assertInEventLoop()
-        let refusal = self.slot.claim(session, settings: self.settings.publish, now: .now())
+        var settings = self.settings.publish
+        if let policy { settings.policy = policy }
+        let refusal = self.slot.claim(session, settings: settings, now: .now())
         if refusal == nil { self.cancelIdleTimer() }
         return refusal
     }
@@ -92,6 +96,7 @@ package final class LiveStream: @unchecked Sendable {
         if !continues {
             self.state = StreamState()
             self.gop.clear()
+            self.meter.sourceChanged()
         }
         replaced?.publishingRevoked(.takenOver)
         for tap in self.taps { tap.sourceStarted(epoch: epoch, continues: continues) }
@@ -159,6 +164,7 @@ package final class LiveStream: @unchecked Sendable {
             frame.dts = self.timeline.place(frame.kind, at: frame.dts, arrival: now)
             frame.pts = frame.dts + offset
             self.counters.count(frame)
+            self.meter.count(frame, now: now)
             return .frame(frame)
         }
     }
@@ -215,6 +221,7 @@ package final class LiveStream: @unchecked Sendable {
         self.state = StreamState()
         self.gop.clear()
         self.publishedAt = nil
+        self.meter = IngestMeter()
         self.hub.observer?.streamChanged(self, .ended(epoch: self.epoch))
         self.checkIdle()
     }
@@ -366,11 +373,13 @@ package final class LiveStream: @unchecked Sendable {
     /// What is known of the stream now. On `home`; bytes sent are those of viewers that are still here.
     package func snapshot() -> StreamSnapshot {
         self.home.assertInEventLoop()
+        let now = NIODeadline.now()
         return StreamSnapshot(
             key: self.key, epoch: self.epoch, phase: self.slot.phase, state: self.state, counters: self.counters,
             viewers: self.renditions.reduce(into: [:]) { $0[$1.key.format, default: 0] += $1.value.viewerCount },
-            silentFor: self.slot.silence(now: .now()), publishedFor: self.publishedAt.map { .now() - $0 },
+            silentFor: self.slot.silence(now: now), publishedFor: self.publishedAt.map { now - $0 },
             end: self.timeline.end,
-            joinedJumps: self.timeline.joinedJumps, restampedFrames: self.timeline.restampedFrames)
+            joinedJumps: self.timeline.joinedJumps, restampedFrames: self.timeline.restampedFrames,
+            ingest: self.meter.facts(now: now), renditions: self.renditions.values.map { $0.snapshot(now: now) })
     }
 }

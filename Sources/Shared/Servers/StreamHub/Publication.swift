@@ -7,6 +7,7 @@ package final class Publication: MediaSink {
     private let stream: LiveStream
     private let id: UInt64
     package let epoch: UInt64
+    package var key: StreamKey? { self.stream.key }
     private var isFinished = false
 
     /// `id` is the session that holds the stream's slot.

@@ -24,6 +24,16 @@ package struct PeerIdentity: Sendable, Hashable {
     /// `Authorization` of HTTP. Holds secrets: never log it.
     package var authorization: String?
 
+    /// The client's address without a port: what a trusted proxy or node told, else the peer's.
+    package var clientAddress: String { self.account?.ip ?? Self.withoutPort(self.address) }
+
+    /// An address without the port that `SocketAddress.peerDescription` adds.
+    package static func withoutPort(_ address: String) -> String {
+        guard let colon = address.utf8.lastIndex(of: UInt8(ascii: ":")) else { return address }
+        let host = address[..<colon]
+        return host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : String(host)
+    }
+
     package init(
         transport: String, address: String, vhost: String?, host: String, app: String, name: String, query: String,
         token: String
@@ -39,15 +49,18 @@ package struct PeerIdentity: Sendable, Hashable {
     }
 }
 
-/// Another node that pulls a stream.
+/// Another node that pulls a stream, or pushes one.
 package struct RelayIdentity: Sendable, Hashable {
     package var node: String
     /// The epoch that the node was told to expect; an older stream is refused.
     package var epoch: UInt64
+    /// It proved that it belongs to the cluster; else anybody could have said so, and it is a client like others.
+    package var isProved: Bool
 
-    package init(node: String, epoch: UInt64) {
+    package init(node: String, epoch: UInt64, isProved: Bool = false) {
         self.node = node
         self.epoch = epoch
+        self.isProved = isProved
     }
 }
 
@@ -85,10 +98,16 @@ package struct SessionRefusal: Error, Sendable, Hashable {
 package protocol MediaSink: AnyObject {
     /// The epoch under which the stream is known to the cluster.
     var epoch: UInt64 { get }
+    /// The stream, as the gate understood its name.
+    var key: StreamKey? { get }
     /// Media in the order of arrival, in batches as they were read.
     func receive(_ events: [MediaEvent])
     /// The publisher left.
     func finish()
+}
+
+extension MediaSink {
+    package var key: StreamKey? { nil }
 }
 
 /// A publisher's connection, as its sink sees it. Any loop may call.
@@ -116,8 +135,8 @@ package protocol SessionGate: Sendable {
     func play(_ peer: PeerIdentity, relay: RelayIdentity?, on loop: any EventLoop) async -> Result<
         PlayGrant, SessionRefusal
     >
-    /// The sink must be finished once.
+    /// The sink must be finished once. `relay`: the node that forwards a publisher which came to it.
     func publish(
-        _ peer: PeerIdentity, clock: SourceClock, connection: any PublisherConnection
+        _ peer: PeerIdentity, relay: RelayIdentity?, clock: SourceClock, connection: any PublisherConnection
     ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal>
 }

@@ -12,9 +12,14 @@ package final class StreamHub: Sendable {
 
     private let settings: @Sendable (StreamKey) -> LiveStreamSettings
     private let registry = Mutex(Registry())
-    private let sessions = Atomic<UInt64>(0)
+    private let sessionIDs = Atomic<UInt64>(0)
+    private let sessions: SessionRegistry?
 
-    package init(settings: @escaping @Sendable (StreamKey) -> LiveStreamSettings) {
+    /// `sessions` keeps the totals of the streams that exist here.
+    package init(
+        sessions: SessionRegistry? = nil, settings: @escaping @Sendable (StreamKey) -> LiveStreamSettings
+    ) {
+        self.sessions = sessions
         self.settings = settings
     }
 
@@ -26,7 +31,7 @@ package final class StreamHub: Sendable {
 
     /// A number for a publisher or viewer that no other has on this node.
     package func nextSessionID() -> UInt64 {
-        self.sessions.wrappingAdd(1, ordering: .relaxed).newValue
+        self.sessionIDs.wrappingAdd(1, ordering: .relaxed).newValue
     }
 
     package func existing(_ key: StreamKey) -> LiveStream? {
@@ -39,13 +44,16 @@ package final class StreamHub: Sendable {
             if let stream = registry.streams[key] { return stream }
             let stream = LiveStream(key: key, home: home, settings: self.settings(key), hub: self)
             registry.streams[key] = stream
+            self.sessions?.keepTotals(of: key)
             return stream
         }
     }
 
     func remove(_ stream: LiveStream) {
         self.registry.withLock { registry in
-            if registry.streams[stream.key] === stream { registry.streams[stream.key] = nil }
+            guard registry.streams[stream.key] === stream else { return }
+            registry.streams[stream.key] = nil
+            self.sessions?.forgetTotals(of: stream.key)
         }
     }
 

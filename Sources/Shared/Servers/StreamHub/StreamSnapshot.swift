@@ -44,6 +44,20 @@ package struct StreamSnapshot: Sendable {
     package let end: MediaTime?
     package let joinedJumps: Int
     package let restampedFrames: Int
+    /// What came in over the last seconds.
+    package let ingest: IngestFacts
+    package let renditions: [RenditionSnapshot]
+}
+
+/// What a rendition of a stream holds, on the stream's home loop; the loops of its viewers hold the same slabs, and more
+/// for those who are behind.
+package struct RenditionSnapshot: Sendable, Hashable {
+    package let id: RenditionID
+    package let viewers: Int
+    package let slabs: Int
+    package let bytes: Int
+    /// The most that a flush was late within the last seconds: how long the loop kept its timer waiting.
+    package let flushLateness: TimeAmount
 }
 
 /// What happened to a stream.

@@ -64,18 +64,22 @@ package final class Viewer: @unchecked Sendable {
     private(set) var group: FanOutGroup?
 
     /// Bytes that were handed to the socket or the channel.
-    package internal(set) var sentBytes: UInt64 = 0
+    package private(set) var sentBytes: UInt64 = 0
+    private let account: SessionAccount?
 
     /// `context` is that of a handler in whose place `ByteBuffer`s may be written. Call on its event loop.
-    /// `writesDirectly`: nothing between that handler and the socket changes the bytes.
+    /// `writesDirectly`: nothing between that handler and the socket changes the bytes. `account` is the connection's; it
+    /// gets what is written directly, the rest passes the channel's `SessionSocketHandler`.
     package init(
-        id: UInt64, context: ChannelHandlerContext, writesDirectly: Bool, delegate: any ViewerDelegate
+        id: UInt64, context: ChannelHandlerContext, writesDirectly: Bool, account: SessionAccount? = nil,
+        delegate: any ViewerDelegate
     ) {
         context.eventLoop.preconditionInEventLoop()
         self.id = id
         self.loop = context.eventLoop
         self.context = context
         self.delegate = delegate
+        self.account = account
         self.descriptor = writesDirectly ? Viewer.descriptor(of: context.channel) : -1
     }
 
@@ -101,6 +105,12 @@ package final class Viewer: @unchecked Sendable {
         guard bytes.readableBytes > 0 else { return }
         self.write(bytes)
         self.flush()
+    }
+
+    /// The socket took bytes of the stream that were written to it directly.
+    func wroteDirectly(_ count: Int) {
+        self.sentBytes += UInt64(count)
+        self.account?.sent(count)
     }
 
     /// Queues bytes on the channel. `flush` must follow.

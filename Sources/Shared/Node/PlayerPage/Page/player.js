@@ -3,6 +3,7 @@
 import { supports } from "./player-buffer.js";
 import { FlvPlayer } from "./player-flv.js";
 import { HlsPlayer } from "./player-hls.js";
+import { NativePlayer } from "./player-native.js";
 
 const element = (id) => document.getElementById(id);
 const video = element("video");
@@ -148,61 +149,6 @@ function setText(node, text) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Ways to play
-
-/** The browser's own HLS, as on iPhones. */
-class NativePlayer {
-    trouble = "";
-    hasEnded = false;
-    variants = [];
-    bitRate = 0;
-    #url;
-    #stopped = false;
-
-    constructor({ url, decorate }) {
-        this.#url = decorate(url);
-    }
-
-    static get isPossible() {
-        return video.canPlayType("application/vnd.apple.mpegurl") !== "";
-    }
-
-    async start() {
-        video.onerror = () => {
-            if (this.#stopped) return;
-            this.trouble = "Playback failed. Trying again.";
-            setTimeout(() => { if (!this.#stopped) this.#load(); }, 2000);
-        };
-        this.#load();
-    }
-
-    #load() {
-        video.src = this.#url;
-        video.onplaying = () => { this.trouble = ""; };
-    }
-
-    stop() {
-        this.#stopped = true;
-        video.onerror = null;
-        video.onplaying = null;
-        video.removeAttribute("src");
-        video.load();
-    }
-
-    get seekable() {
-        const { seekable } = video;
-        const last = seekable.length - 1;
-        return last < 0 ? undefined : { start: seekable.start(0), end: seekable.end(last) };
-    }
-
-    seek(time) {
-        video.currentTime = time;
-    }
-
-    get wallTime() {
-        const start = video.getStartDate?.().getTime();
-        return Number.isFinite(start) ? start + video.currentTime * 1000 : undefined;
-    }
-}
 
 const ways = [
     { id: "hls", label: "HLS", format: "hls", suffix: "m3u8", Player: HlsPlayer },

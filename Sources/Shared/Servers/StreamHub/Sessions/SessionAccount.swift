@@ -12,7 +12,7 @@ package struct SessionActivity: Sendable, Hashable {
     package var key: StreamKey
     /// How the media travel, such as `rtmp`, `rtmps`, `http-flv`, `ws-flv`, `hls`, `dash`; from a closed set.
     package var transport: String
-    /// The peer is another node of the cluster, so it is no viewer and no publisher of the cluster.
+    /// The peer is another node of the cluster that pulls, so it is no viewer. A publisher that a node forwards is one.
     package var isRelay: Bool
     package var epoch: UInt64
 
@@ -27,7 +27,7 @@ package struct SessionActivity: Sendable, Hashable {
 
 /// What a client says of itself. Nothing of it is proved.
 package struct ClientDescription: Sendable, Hashable {
-    /// The URL that an RTMP client connected to, or the request's URL without its query.
+    /// The URL that an RTMP client connected to, or the request's URL; both without their query.
     package var tcURL = ""
     package var pageURL = ""
     package var swfURL = ""
@@ -37,7 +37,24 @@ package struct ClientDescription: Sendable, Hashable {
     /// The query of the stream's URL, without `?`. Holds secrets: never log it.
     package var query = ""
 
+    /// The most that is kept of one of the texts, in UTF-8 bytes.
+    package static let maximumTextLength = 1_024
+    /// The most that is kept of the query: longer than tokens are.
+    package static let maximumQueryLength = 4_096
+
     package init() {}
+
+    /// As much of what a peer wrote as is kept of it: at most `maximum` bytes.
+    package static func bounded(_ text: String, to maximum: Int = ClientDescription.maximumTextLength) -> String {
+        guard text.utf8.count > maximum else { return text }
+        // A character that the cut goes through becomes a replacement character.
+        return String(decoding: text.utf8.prefix(maximum), as: UTF8.self)
+    }
+
+    /// A URL without its query and fragment, bounded.
+    package static func withoutQuery(_ url: String) -> String {
+        self.bounded(String(url.prefix { $0 != "?" && $0 != "#" }))
+    }
 }
 
 /// Why a session ended, as hooks, logs and the API tell it. A closed set.
@@ -62,21 +79,28 @@ package enum SessionEnd: String, Sendable, Hashable, CaseIterable {
 
 /// One session's account: who it is, what it does, and the bytes that its socket moved.
 ///
-/// Made by the socket layer when a connection is accepted, or for viewers that come by single requests (HLS, DASH) at
-/// their first request. Streams, vhosts and the node are sums of accounts; there is no second counting. Any thread may
-/// call.
+/// Made by the socket layer when a connection is accepted; for viewers that come by single requests (HLS, DASH) at their
+/// first request; for a stream of HTTP/2 that is watched. Streams, vhosts and the node are sums of accounts; there is no
+/// second counting. Any thread may call.
+///
+/// States: open → (active → open)… → closed. One that was terminated never becomes active again.
 package final class SessionAccount: Sendable {
     /// 8 characters of `a–z 0–9`, unique in the process: `client_id` of hooks and the API.
     package let id: String
     /// The peer's address, without its port for those who compare it, with the port for those who read it.
     package let address: SocketAddress?
+    /// What the connection was accepted for, such as `rtmp` or `https`; from a closed set.
+    package let transport: String
     package let startedAt: NIODeadline
     /// Its bytes are bytes of other connections, which count them too: not added to the node's sums. So it is for
-    /// viewers that come by single requests.
+    /// viewers that come by single requests, and for streams of HTTP/2.
     package let isVirtual: Bool
+    /// Who let the connection in, and is told of its end.
+    let admission: (any ConnectionAdmission)?
 
     private let receivedCounter = Atomic<UInt64>(0)
     private let sentCounter = Atomic<UInt64>(0)
+    /// Locked inside the registry's lock, never around it.
     let state: Mutex<State>
 
     struct State {
@@ -92,15 +116,27 @@ package final class SessionAccount: Sendable {
         var terminate: (@Sendable (SessionEnd, String) -> Void)?
         var limits = SessionLimits()
         var rates = SessionRates()
+        /// Why the session was terminated, if it was.
         var end: SessionEnd?
+        /// What the observers have not been told, the oldest first; at most a few.
+        var notices: [SessionNotice] = []
+        /// Somebody tells them now.
+        var isTelling = false
     }
 
-    init(id: String, address: SocketAddress?, isVirtual: Bool, now: NIODeadline) {
+    init(
+        id: String, address: SocketAddress?, transport: String, isVirtual: Bool,
+        admission: (any ConnectionAdmission)?, now: NIODeadline
+    ) {
         self.id = id
         self.address = address
-        self.startedAt = now
+        self.transport = transport
         self.isVirtual = isVirtual
-        self.state = Mutex(State())
+        self.admission = admission
+        self.startedAt = now
+        var state = State()
+        state.rates.sample(received: 0, sent: 0, now: now)
+        self.state = Mutex(state)
     }
 
     // MARK: Bytes
@@ -136,15 +172,19 @@ package final class SessionAccount: Sendable {
     // MARK: Ending
 
     /// How the session is ended from outside: called at most once, from any thread, with a text for the peer.
+    ///
+    /// `body` must not hold the session's connection alive.
     package func onTerminate(_ body: @escaping @Sendable (SessionEnd, String) -> Void) {
-        self.state.withLock { $0.terminate = body }
+        self.state.withLock { state in
+            if !state.isClosed, state.end == nil { state.terminate = body }
+        }
     }
 
     /// Ends the session. Returns false when it cannot be, because it has closed or was ended before.
     @discardableResult
     package func terminate(_ end: SessionEnd, _ text: String) -> Bool {
         let body: (@Sendable (SessionEnd, String) -> Void)? = self.state.withLock { state in
-            guard !state.isClosed, let body = state.terminate else { return nil }
+            guard !state.isClosed, state.end == nil, let body = state.terminate else { return nil }
             state.terminate = nil
             state.end = end
             return body
@@ -169,7 +209,7 @@ extension SessionAccount: Hashable {
 
 /// What one session may do; beyond it, it is ended with `SessionEnd.limited`.
 package struct SessionLimits: Sendable, Hashable {
-    /// Bits a second of a publisher, on the average of 10 s.
+    /// Bits a second of a publisher, on the average of the last 10 to 15 s.
     package var bitsPerSecond: UInt64?
     /// When it has to be over, such as at the expiry of its token.
     package var until: NIODeadline?
@@ -177,40 +217,4 @@ package struct SessionLimits: Sendable, Hashable {
     package var expirySeconds: Int64?
 
     package init() {}
-}
-
-/// Bit rates of one session, from samples that the registry takes.
-package struct SessionRates: Sendable, Hashable {
-    struct Sample: Sendable, Hashable {
-        var at: NIODeadline
-        var received: UInt64
-        var sent: UInt64
-    }
-
-    /// Samples at most 5 s apart, the oldest first; at most 8, so about 30 s.
-    private(set) var samples: [Sample] = []
-    private static let maximumSamples = 8
-    private static let interval = TimeAmount.seconds(5)
-
-    mutating func sample(received: UInt64, sent: UInt64, now: NIODeadline) {
-        if let last = self.samples.last, now - last.at < Self.interval { return }
-        if self.samples.count == Self.maximumSamples { self.samples.removeFirst() }
-        self.samples.append(Sample(at: now, received: received, sent: sent))
-    }
-
-    /// Bits a second over at most `window`, by what was counted until now.
-    func bitsPerSecond(
-        over window: TimeAmount, received: UInt64, sent: UInt64, now: NIODeadline
-    ) -> (received: UInt64, sent: UInt64) {
-        // The first sample within the window; a session that is younger than it is measured since its start.
-        guard let from = self.samples.first(where: { now - $0.at <= window }) ?? self.samples.last
-        else { return (0, 0) }
-        let nanoseconds = (now - from.at).nanoseconds
-        guard nanoseconds > 0 else { return (0, 0) }
-        let seconds = Double(nanoseconds) / 1e9
-        func rate(_ new: UInt64, _ old: UInt64) -> UInt64 {
-            new > old ? UInt64(Double(new - old) * 8 / seconds) : 0
-        }
-        return (rate(received, from.received), rate(sent, from.sent))
-    }
 }

@@ -1,0 +1,106 @@
+import Glibc
+import NIOCore
+import Synchronization
+
+/// What the kernel counted on one TCP socket: `struct tcp_info` of Linux, of which the C library's has only the start.
+struct KernelCounts: Sendable, Equatable {
+    /// Bytes that came in order, those that nobody has read included.
+    var received: UInt64
+    /// Bytes that the peer acknowledged.
+    var acknowledged: UInt64
+    /// Bytes that left, again each time that they are repeated.
+    var sent: UInt64
+    /// Bytes that the kernel took and the peer has not acknowledged.
+    var queued: UInt64
+
+    /// Bytes that the kernel took.
+    var taken: UInt64 { self.acknowledged + self.queued }
+
+    private enum Offset {
+        static let acknowledged = 120
+        static let received = 128
+        static let sent = 200
+        static let end = 208
+    }
+
+    init?(descriptor: CInt) {
+        var bytes = [UInt8](repeating: 0, count: 512)
+        var length = socklen_t(bytes.count)
+        // Safety: the kernel writes at most `length` bytes, which the array has.
+        let status = unsafe bytes.withUnsafeMutableBytes {
+            unsafe getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, $0.baseAddress, &length)
+        }
+        guard status == 0, Int(length) >= Offset.end else { return nil }
+        var queued: CInt = 0
+        // Safety: the request writes one integer.
+        guard unsafe ioctl(descriptor, UInt(TIOCOUTQ), &queued) == 0 else { return nil }
+        self.queued = UInt64(queued)
+        let buffer = ByteBuffer(bytes: bytes)
+        func number(_ offset: Int) -> UInt64 { buffer.getInteger(at: offset, endianness: .host) ?? 0 }
+        self.acknowledged = number(Offset.acknowledged)
+        self.received = number(Offset.received)
+        self.sent = number(Offset.sent)
+    }
+
+    /// Of the socket of this process whose peer has that port on 127.0.0.1.
+    init?(peerPort: Int) {
+        for descriptor in CInt(0)..<4_096 {
+            var address = [UInt8](repeating: 0, count: 128)
+            var length = socklen_t(address.count)
+            // Safety: the kernel writes at most `length` bytes, which the array has.
+            let status = unsafe address.withUnsafeMutableBytes { bytes in
+                unsafe getpeername(descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self), &length)
+            }
+            let buffer = ByteBuffer(bytes: address)
+            guard status == 0, buffer.getInteger(at: 0, endianness: .host) == UInt16(AF_INET),
+                buffer.getInteger(at: 2) == UInt16(peerPort)
+            else { continue }
+            self.init(descriptor: descriptor)
+            return
+        }
+        return nil
+    }
+}
+
+/// Stands first in a client's pipeline and counts what comes from the socket, as the program and as the kernel sees it.
+final class WireCounter: ChannelInboundHandler, Sendable {
+    typealias InboundIn = ByteBuffer
+
+    private struct State {
+        var read: UInt64 = 0
+        var kernel: KernelCounts?
+        var port: Int?
+    }
+
+    private let state = Mutex(State())
+
+    /// Bytes that were read.
+    var read: UInt64 { self.state.withLock { $0.read } }
+    /// At the end of the last read.
+    var kernel: KernelCounts? { self.state.withLock { $0.kernel } }
+    /// The client's port.
+    var port: Int? { self.state.withLock { $0.port } }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let port = context.channel.localAddress?.port
+        self.state.withLock { $0.port = port }
+        context.fireChannelActive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let count = self.unwrapInboundIn(data).readableBytes
+        self.state.withLock { $0.read += UInt64(count) }
+        context.fireChannelRead(data)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        let descriptor = try? context.channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
+            of: NIOBSDSocket.Handle.self
+        ) { $0 }
+        let counts = descriptor.flatMap { $0 }.flatMap { KernelCounts(descriptor: $0) }
+        self.state.withLock { state in
+            if let counts { state.kernel = counts }
+        }
+        context.fireChannelReadComplete()
+    }
+}
