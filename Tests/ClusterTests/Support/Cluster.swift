@@ -101,11 +101,16 @@ final class ClusterNode: Sendable {
         return Int(text) ?? 0
     }
 
+    /// Nodes have an API without a token here, which takes no others.
+    private var credentials: [String] {
+        self.role == "coordinator" ? ["-H", "Authorization: Bearer \(Cluster.secret)"] : []
+    }
+
     /// The answer of the API; `nil` when there is none.
     func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
         let text = try await self.sandbox.run(
             try Tools.command("curl"),
-            ["-s", "-f", "-m", "2", "-H", "Authorization: Bearer \(Cluster.secret)", self.apiURL(path)], expecting: nil)
+            ["-s", "-f", "-m", "2"] + self.credentials + [self.apiURL(path)], expecting: nil)
         guard !text.isEmpty else { return nil }
         return try JSONDecoder().decode(type, from: Data(text.utf8))
     }
@@ -116,9 +121,8 @@ final class ClusterNode: Sendable {
         let text = try await self.sandbox.run(
             try Tools.command("curl"),
             [
-                "-s", "-o", "/dev/null", "-m", "5", "-X", method, "-w", "%{http_code}", "-H",
-                "Authorization: Bearer \(Cluster.secret)", self.apiURL(path),
-            ], expecting: nil)
+                "-s", "-o", "/dev/null", "-m", "5", "-X", method, "-w", "%{http_code}",
+            ] + self.credentials + [self.apiURL(path)], expecting: nil)
         return Int(text) ?? 0
     }
 

@@ -62,6 +62,7 @@ extension CoordinatorRoutes {
         var body = try await self.body(of: request, as: RegisterRequest.self)
         try Self.checked { () throws(PlacementValueError) in
             try body.node.validate()
+            try Self.checkASCII(body.node)
             try self.check(body.status, body.released)
         }
         FactsCheck.trim(&body.status)
@@ -82,6 +83,18 @@ extension CoordinatorRoutes {
         self.core.facts.update(id, body.status, now: .now())
         self.core.metrics.heartbeat()
         return try Self.json(answer)
+    }
+
+    /// These go into URLs, logs and labels as they are.
+    private static func checkASCII(_ node: NodeDescription) throws(PlacementValueError) {
+        let texts: [(PlacementValueError.Field, String)] = [
+            (.instance, node.instance), (.region, node.region), (.host, node.host), (.version, node.version),
+        ]
+        for (field, text) in texts {
+            for (offset, byte) in text.utf8.enumerated() where byte >= 0x80 {
+                throw .forbiddenByte(field, byte: byte, offset: offset)
+            }
+        }
     }
 
     func check(_ status: NodeStatus, _ released: [StreamRelease]) throws(PlacementValueError) {

@@ -138,8 +138,11 @@ extension CoordinatorRoutes {
         guard entry.tracks.count <= 16 else { throw Problem.invalid("more than 16 tracks") }
         let sizes = entry.tracks.flatMap { [$0.width, $0.height, $0.sampleRate, $0.channels] }
         let numbers = [entry.bytes, entry.startMillis, entry.endMillis] + sizes.map { Int64($0 ?? 0) }
-        guard numbers.allSatisfy({ $0 >= 0 && $0 < 1 << 53 }), entry.endMillis >= entry.startMillis else {
-            throw Problem.invalid("times and sizes are not negative, and recordings end after they start")
+        guard numbers.allSatisfy({ $0 >= 0 && $0 < 1 << 53 }) else {
+            throw Problem.invalid("times and sizes are not negative")
+        }
+        guard entry.endMillis >= entry.startMillis else {
+            throw Problem("recording-times", .unprocessableContent, "The recording ends before it starts")
         }
     }
 

@@ -27,6 +27,12 @@ package final class LiveSettings: Sendable {
         package var phase: Phase
     }
 
+    /// Reloads that are over, since the start.
+    package struct ReloadCounts: Sendable, Equatable {
+        package var succeeded: UInt64 = 0
+        package var failed: UInt64 = 0
+    }
+
     private struct Scope: Hashable {
         var vhost: String
         var app: String
@@ -38,6 +44,7 @@ package final class LiveSettings: Sendable {
         /// Settings of apps under policies.
         var overlays: [Scope: StreamSettings] = [:]
         var reload = ReloadState(id: 0, phase: .none)
+        var counts = ReloadCounts()
         var running: Task<ReloadReport, Never>?
         var observers: [@Sendable (NodeSettings) -> Void] = []
     }
@@ -158,6 +165,7 @@ package final class LiveSettings: Sendable {
 
     /// The last reload.
     package var reloadState: ReloadState { self.state.withLock { $0.reload } }
+    package var reloadCounts: ReloadCounts { self.state.withLock { $0.counts } }
 
     /// Reads everything again and puts in force what may change. Who calls while a reload runs gets its report.
     package func reload() async -> ReloadReport {
@@ -194,6 +202,7 @@ package final class LiveSettings: Sendable {
         }
         let (settings, observers) = self.state.withLock { state in
             state.reload.phase = .finished(problems: report.problems)
+            if report.isApplied { state.counts.succeeded += 1 } else { state.counts.failed += 1 }
             state.running = nil
             return (state.settings, state.observers)
         }

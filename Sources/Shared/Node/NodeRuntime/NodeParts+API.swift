@@ -105,7 +105,7 @@ extension NodeParts {
             }
             figures.rtmpConnections = rtmp.connectionCount
             figures.upstreams = relay?.upstreamCount ?? 0
-            figures.reloads = UInt64(live.reloadState.id)
+            (figures.reloads, figures.failedReloads) = (live.reloadCounts.succeeded, live.reloadCounts.failed)
             return figures
         }
     }
@@ -115,10 +115,8 @@ extension NodeParts {
     func apiServer(_ api: NodeAPI) -> APIServer {
         let settings = self.settings.api
         let live = self.live
-        let isProtected = !settings.token.isEmpty || !settings.username.isEmpty
         var configuration = APIServerConfiguration(
             name: "node API",
-            anonymous: isProtected ? nil : APIPrincipal(role: .admin, name: "local"),
             authenticate: { credentials in
                 let api = live.current.api
                 let isKnown =
@@ -127,6 +125,11 @@ extension NodeParts {
                 return isKnown ? APIPrincipal(role: .admin, name: "api") : nil
             },
             requirement: { NodeAPI.requirement($0, $1) })
+        configuration.anonymous = {
+            let api = live.current.api
+            return api.token.isEmpty && api.username.isEmpty ? APIPrincipal(role: .admin, name: "local") : nil
+        }
+        configuration.isTrustedProxy = { [rules] in rules.trusts($0) }
         configuration.offersBasic = !settings.username.isEmpty
         configuration.corsOrigins = settings.corsOrigins
         configuration.hosts = settings.hosts

@@ -148,11 +148,12 @@ final class AccessRuleBook: Sendable {
     var configuration: AccessConfiguration { self.node.withLock { $0 } }
 
     /// Whether `address` is a proxy that is believed what it says of its clients.
-    func trusts(_ address: SocketAddress) -> Bool {
+    func trusts(_ address: SocketAddress) -> Bool { address.ipAddress.map { self.trusts($0) } ?? false }
+
+    /// The same for an address as text, without a port.
+    func trusts(_ address: String) -> Bool {
         let proxies = self.node.withLock { $0.connections.exempt }
-        guard !proxies.isEmpty, let ip = address.ipAddress, let parsed = try? IPAddress(parsing: ip) else {
-            return false
-        }
+        guard !proxies.isEmpty, let parsed = try? IPAddress(parsing: address) else { return false }
         return proxies.contains { $0.contains(parsed) }
     }
 

@@ -170,6 +170,9 @@ final class RTMPServerHandler: ChannelInboundHandler {
         self.drain()
     }
 
+    /// How long a peer that was told of the end may go on sending.
+    private static let linger = TimeAmount.seconds(1)
+
     private func close(_ error: RTMPError?) {
         guard !self.isClosing, let context = self.context else { return }
         self.isClosing = true
@@ -179,8 +182,12 @@ final class RTMPServerHandler: ChannelInboundHandler {
         self.forwardMedia()
         self.stopActivity(error == nil ? .left : .failed)
         self.timer?.cancel()
+        let isOrderly = error == nil
         context.writeAndFlush(self.wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { _ in
-            context.close(promise: nil)
+            guard isOrderly else { return context.close(promise: nil) }
+            // A socket that is closed while its peer sends resets the connection, and what the peer was told is lost.
+            context.close(mode: .output, promise: nil)
+            context.eventLoop.assumeIsolated().scheduleTask(in: Self.linger) { context.close(promise: nil) }
         }
         // A peer that reads nothing would keep the connection open until its socket times out.
         context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(5)) { context.close(promise: nil) }
