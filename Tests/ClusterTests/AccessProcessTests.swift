@@ -24,7 +24,7 @@ extension ClusterTests {
             _ sandbox: Sandbox, _ settings: [String: String] = [:]
         ) async throws -> ClusterNode {
             let file = try sandbox.write("apps.yaml", Self.apps)
-            let own = ["api.token": Cluster.secret, "access.jwt.secret": Self.tokenSecret, "log.level": "debug"]
+            let own = ["access.jwt.secret": Self.tokenSecret, "log.level": "debug"]
             return try await Cluster.node(
                 "origin", role: "origin", own.merging(settings) { $1 }, sandbox,
                 Launch(environment: ["WEIR_CONFIG": file.path]))
@@ -134,7 +134,8 @@ extension ClusterTests {
                     try await Self.statuses(sandbox, origin, key, query: try query("good")) == [200, 200]
                 }
                 let reasons = [
-                    "expired": "expired", "early": "not valid yet", "endless": "no expiry", "forged": "signature is wrong",
+                    "expired": "expired", "early": "not valid yet", "endless": "no expiry",
+                    "forged": "signature is wrong",
                     "rsaForged": "signature is wrong", "none": "algorithm", "critical": "cannot be read",
                     "confused": "signature is wrong", "broken": "cannot be read", "long": "cannot be read",
                     "app": "not for this stream", "stream": "not for this stream", "": "A token is required",
@@ -151,7 +152,8 @@ extension ClusterTests {
                     #expect(other?.contains(reason) == true, "\(name): \(other ?? "publishes")")
                 }
                 for name in ["good", "rsa", "prefix", "play"] {
-                    #expect(try await Self.statuses(sandbox, origin, key, query: try query(name)) == [200, 200], "\(name)")
+                    #expect(
+                        try await Self.statuses(sandbox, origin, key, query: try query(name)) == [200, 200], "\(name)")
                     #expect(try await Self.play(sandbox, origin.rtmp(key) + (try query(name))) == nil, "\(name)")
                 }
                 let bearer = ["-H", "Authorization: Bearer \(try #require(tokens["rsa"]))"]
@@ -274,7 +276,8 @@ extension ClusterTests {
                     let lines = text.split(separator: "\n").map { $0.split(separator: ":", maxSplits: 1) }
                     return Dictionary(
                         lines.filter { $0.count == 2 }
-                            .map { (String($0[0]), $0[1].trimmingCharacters(in: .whitespaces)) }) { $1 }
+                            .map { (String($0[0]), $0[1].trimmingCharacters(in: .whitespaces)) }
+                    ) { $1 }
                 }
                 func found(_ signature: [String: String]) async throws -> [Int] {
                     try await Self.statuses(

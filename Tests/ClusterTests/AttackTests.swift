@@ -59,7 +59,8 @@ extension ClusterTests {
                 self.origin = try await Cluster.node(
                     "origin", role: "origin",
                     [
-                        "cluster.coordinator": "http://127.0.0.1:\(ports[3])", "cluster.secret": secrets["cluster"] ?? "",
+                        "cluster.coordinator": "http://127.0.0.1:\(ports[3])",
+                        "cluster.secret": secrets["cluster"] ?? "",
                         "api.token": secrets["api"] ?? "", "api.username": "admin", "log.level": "debug",
                         "api.password": secrets["password"] ?? "", "access.jwt.secret": secrets["tokens"] ?? "",
                         "hooks.secret": secrets["hooks"] ?? "", "stream.latency": "realtime",
@@ -74,7 +75,8 @@ extension ClusterTests {
                     sandbox, self.origin.flv("live/one") + "?token=\(secrets["viewer"] ?? "")", to: "viewer.flv")
                 try await self.viewer.grows()
                 self.before = [
-                    "origin": try self.origin.child.residentBytes, "coordinator": try self.coordinator.child.residentBytes,
+                    "origin": try self.origin.child.residentBytes,
+                    "coordinator": try self.coordinator.child.residentBytes,
                 ]
             }
 
@@ -142,15 +144,17 @@ extension ClusterTests {
                     "/api/v2/settings", "/api/v2/hooks", "/api/v2/forwards", "/api/v2/storage", "/api/v2/recordings",
                     "/metrics", "/readyz",
                 ]
-                let coordinator = [
-                    "nodes", "streams", "sessions", "events?limit=1000", "policies", "tokens", "recordings",
-                ].map { "/api/v1/\($0)" } + ["/metrics", "/openapi.json", "/readyz"]
+                let coordinator =
+                    [
+                        "nodes", "streams", "sessions", "events?limit=1000", "policies", "tokens", "recordings",
+                    ].map { "/api/v1/\($0)" } + ["/metrics", "/openapi.json", "/readyz"]
                 for (target, paths) in [(self.origin, node), (self.coordinator, coordinator)] {
                     let token = Self.secrets[target === self.origin ? "api" : "admin"] ?? ""
                     for path in paths {
                         let reply = try await self.sandbox.request(
                             target.apiURL(path), headers: ["Authorization: Bearer \(token)"])
-                        #expect(reply.status == 200 || reply.status == 404 && path.hasSuffix("json"), "\(path): \(reply)")
+                        #expect(
+                            reply.status == 200 || reply.status == 404 && path.hasSuffix("json"), "\(path): \(reply)")
                         texts["\(target.name)\(path)"] = reply.text
                     }
                 }
@@ -193,15 +197,21 @@ extension ClusterTests {
             try await Sandbox.run { sandbox in
                 let victims = try await Victims(sandbox)
                 let descriptors = try victims.origin.descriptors
-                let report = try await Attacks.run(
-                    sandbox, "crowd", Attacks.crowd, victims.media + [victims.api[0], victims.administration[0]],
-                    ["3000", "\(victims.origin.rtmpPort)"], within: .seconds(120))
-                #expect(report.findings == [])
-                #expect(report.count > 10_000)
-                try await until("the crowd is gone", within: .seconds(20), every: .milliseconds(500)) {
-                    try victims.origin.descriptors <= descriptors + 8
+                var levels: [Int] = []
+                for _ in 0..<2 {
+                    let report = try await Attacks.run(
+                        sandbox, "crowd", Attacks.crowd, victims.media + [victims.api[0], victims.administration[0]],
+                        ["3000", "\(victims.origin.rtmpPort)"], within: .seconds(120))
+                    #expect(report.findings == [])
+                    #expect(report.count > 10_000)
+                    try await until("the crowd is gone", within: .seconds(20), every: .milliseconds(500)) {
+                        try victims.origin.descriptors <= descriptors + 8
+                    }
+                    levels.append(try victims.origin.child.residentBytes)
                 }
-                try await victims.areWell()
+                // What the first crowd took is there for the next one.
+                #expect(levels[1] < levels[0] + 60 << 20, "\(levels.map { $0 >> 20 }) MiB")
+                try await victims.areWell(growth: 400 << 20)
             }
         }
 
@@ -233,6 +243,47 @@ extension ClusterTests {
             }
         }
 
+        // MARK: By a scanner
+
+        @Test("a scanner of web pages finds nothing in the console, in the APIs and in the player page")
+        func scan() async throws {
+            try await Sandbox.run { sandbox in
+                let victims = try await Victims(sandbox)
+                // Without those that ask a server of the scanner's makers.
+                let modules = [
+                    "backup", "blindsql", "cookieflags", "crlf", "csp", "csrf", "exec", "file", "htaccess",
+                    "http_headers", "methods", "permanentxss", "redirect", "sql", "xss",
+                ]
+                for target in [victims.administration[0], victims.api[0], victims.media[0]] {
+                    let file = sandbox.file("scan-\(target.kind).json")
+                    _ = try await sandbox.run(
+                        try Tools.command("wapiti"),
+                        [
+                            "-u", "http://127.0.0.1:\(target.port)/", "--flush-session", "--scope", "folder", "-m",
+                            modules.joined(separator: ","), "--max-scan-time", "30", "--max-attack-time", "10", "-t",
+                            "5", "-f", "json", "-o", file.path, "-v", "0", "-H",
+                            "Authorization: \(target.authorization)",
+                        ], within: .seconds(200))
+                    let report = try JSON(String(contentsOf: file, encoding: .utf8))
+                    // One is obsolete, and the other is for TLS. The player page may be part of others, and has its
+                    // policy in its head.
+                    let allowed =
+                        ["X-XSS-Protection", "Strict-Transport-Security"]
+                        + (target.kind == "media" ? ["X-Frame-Options", "CSP"] : [])
+                    for group in ["vulnerabilities", "anomalies"] {
+                        for (name, findings) in report[group].members {
+                            for finding in findings.array {
+                                let text = finding["info"].string ?? ""
+                                let isKnown = allowed.contains { text.hasPrefix($0) }
+                                #expect(isKnown, "\(target.kind): \(name): \(finding)")
+                            }
+                        }
+                    }
+                }
+                try await victims.areWell()
+            }
+        }
+
         // MARK: By pages
 
         /// A node as it starts without any settings: open to this machine.
@@ -258,14 +309,18 @@ extension ClusterTests {
                 #expect(try await sandbox.request(reload, method: "POST", headers: own).status == 200)
                 #expect(try await sandbox.request(reload, method: "POST").status == 200)
                 // The name of a page that now points here.
-                for host in ["evil.test", "evil.test:\(node.apiPort)", "localhost.evil.test", "127.0.0.1.evil.test", "1.evil.test"] {
+                for host in [
+                    "evil.test", "evil.test:\(node.apiPort)", "localhost.evil.test", "127.0.0.1.evil.test",
+                    "1.evil.test",
+                ] {
                     for path in ["/api/v1/clients", "/api/v2/settings", "/metrics"] {
                         let reply = try await sandbox.request(node.apiURL(path), headers: ["Host: \(host)"])
                         #expect(reply.status == 421, "\(host)\(path): \(reply)")
                     }
                 }
                 for host in ["localhost", "127.0.0.1:\(node.apiPort)", "[::1]:80", "node.localhost"] {
-                    #expect(try await sandbox.request(node.apiURL("/metrics"), headers: ["Host: \(host)"]).status == 200)
+                    #expect(
+                        try await sandbox.request(node.apiURL("/metrics"), headers: ["Host: \(host)"]).status == 200)
                 }
                 let preflight = try await sandbox.request(
                     reload, method: "OPTIONS",
@@ -320,12 +375,12 @@ extension ClusterTests {
         func texts() async throws {
             try await Sandbox.run { sandbox in
                 let victims = try await Victims(sandbox)
-                let name = "<svg/onload=alert(1)>\"'&{}=\\"
+                let name = "<svg/onload=alert(1)>&{};"
                 let source = try await Media.makeSource(sandbox, seconds: 20, name: "texts.flv", size: "64x36")
                 _ = try Media.publish(
                     sandbox, source, to: victims.origin.rtmp("live"), name: "hostile",
                     options: ["-rtmp_app", "live", "-rtmp_playpath", name])
-                let agent = "<script>alert(1)</script>\u{1B}[31m\u{202E}"
+                let agent = "<script>alert(1)</script>\u{202E}"
                 let viewer = try Media.download(
                     sandbox, victims.origin.flv("live/one"), to: "hostile-viewer.flv",
                     options: ["-A", agent, "-e", "https://a.example/<b>?token=\(Victims.secrets["viewer"] ?? "")"])
@@ -344,7 +399,8 @@ extension ClusterTests {
                     #expect(path == "/metrics" || reply.json != .null, "\(path): \(reply)")
                 }
                 let metrics = try await sandbox.request(victims.origin.apiURL("/metrics"), headers: bearer).text
-                let line = #/^[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\]|\\["\\n])*",?)*\})? [-+.0-9eEInfNa]+$/#
+                let line =
+                    #/^[a-zA-Z_:][a-zA-Z0-9_:]*(\{([a-zA-Z_][a-zA-Z0-9_]*="([^"\\]|\\["\\n])*",?)*\})? [-+.0-9eEInfNa]+$/#
                 for text in metrics.split(separator: "\n") where !text.hasPrefix("#") {
                     #expect(text.wholeMatch(of: line) != nil, "\(text)")
                 }

@@ -58,7 +58,7 @@ extension ClusterTests {
             try await Sandbox.run { sandbox in
                 let file = try sandbox.write("churn.yaml", Self.settings)
                 let node = try await Cluster.node(
-                    "origin", role: "origin", ["api.token": Cluster.secret, "log.level": "warning"], sandbox,
+                    "origin", role: "origin", ["log.level": "warning"], sandbox,
                     Launch(environment: ["WEIR_CONFIG": file.path]))
                 let source = try await Media.makeSource(sandbox, seconds: 1, size: "64x36")
                 func churn(_ start: Int, _ count: Int) async throws {

@@ -15,7 +15,7 @@ extension ClusterTests {
         }
 
         private static let types = ["rtmp-play", "flv-play", "hls-play"]
-        private static let settings = ["api.token": Cluster.secret, "stream.hls.segment_duration": "2s"]
+        private static let settings = ["stream.hls.segment_duration": "2s"]
 
         private static func scene(_ sandbox: Sandbox) async throws -> Scene {
             let source = try await Media.makeSource(sandbox, seconds: 60, group: 25)
@@ -141,7 +141,9 @@ extension ClusterTests {
             try await Sandbox.run { sandbox in
                 let scene = try await Self.scene(sandbox)
                 var ids: [String: String] = [:]
-                for type in Self.types { ids[type] = try await scene.edge.client(type, of: "one", sandbox)["id"].string }
+                for type in Self.types {
+                    ids[type] = try await scene.edge.client(type, of: "one", sandbox)["id"].string
+                }
                 let publisher = try await scene.origin.client("fmle-publish", of: "one", sandbox)
                 let agent = try await scene.edge.api("/api/v2/sessions?transport=hls", in: sandbox)
                     .json["sessions"][0]["userAgent"].string
@@ -173,7 +175,8 @@ extension ClusterTests {
 
                 #expect(scene.publisher.isRunning)
                 let id = try #require(publisher["id"].string)
-                #expect(try await scene.origin.api("/api/v1/clients/\(id)", method: "DELETE", in: sandbox).status == 200)
+                #expect(
+                    try await scene.origin.api("/api/v1/clients/\(id)", method: "DELETE", in: sandbox).status == 200)
                 try await scene.publisher.wait(within: .seconds(5))
                 #expect(scene.publisher.text.contains("ended by the operator"), "\(scene.publisher.text)")
                 try await until("the stream is over", within: .seconds(20)) {

@@ -36,9 +36,8 @@ extension PlacementTable {
         }
         self.originsChanged(from: known, to: node)
         let announced = Set(request.status.streams.map(\.key))
-        let orphans = self.placements.values.filter { placement in
-            placement.node == id && placement.state != .ended && placement.instance != request.node.instance
-                && !announced.contains(placement.key)
+        let orphans = self.placements(heldBy: id).filter { placement in
+            placement.instance != request.node.instance && !announced.contains(placement.key)
         }
         for orphan in orphans { self.orphan(orphan, detail: "restart", now: now) }
         let superseded = self.observe(
@@ -49,9 +48,7 @@ extension PlacementTable {
 
     /// The way to a node is back or is another one: who watches knows none, or the old one.
     private mutating func retell(placementsOf id: NodeID) {
-        for placement in self.placements.values where placement.node == id && placement.state != .ended {
-            self.store(placement)
-        }
+        for placement in self.placements(heldBy: id) { self.store(placement) }
     }
 
     /// A node is alive and reports all that it holds. Throws `unknownNode` and `nodeIDInUse`.
@@ -76,9 +73,7 @@ extension PlacementTable {
     /// The node goes on purpose. What it did not release keeps its viewers until the lease is over.
     package mutating func leave(_ id: NodeID, instance: String, now: NIODeadline) throws(PlacementError) {
         let node = try self.member(id, instance: instance)
-        for placement in self.placements.values where placement.node == id && placement.state != .ended {
-            self.orphan(placement, detail: "left", now: now)
-        }
+        for placement in self.placements(heldBy: id) { self.orphan(placement, detail: "left", now: now) }
         self.nodes[id]?.health = .dead
         self.emit(.nodeLeft, node: id)
         self.originsChanged(from: node, to: self.nodes[id])
@@ -113,7 +108,7 @@ extension PlacementTable {
     package mutating func deadlineReached(now: NIODeadline) {
         self.checkNodes(now: now)
         self.checkRecovery(now: now)
-        if now >= self.leaseCheck { self.checkLeases(now: now) }
+        self.checkLeases(now: now)
         while let tombstone = self.tombstones.first, tombstone.until <= now { self.forgetOldestTombstone() }
     }
 
@@ -162,9 +157,7 @@ extension PlacementTable {
         self.nodes[id]?.health = .dead
         self.emit(.nodeDead, node: id)
         self.originsChanged(from: before, to: self.nodes[id])
-        for placement in self.placements.values where placement.node == id && placement.state != .ended {
-            self.orphan(placement, detail: "nodeDead", now: now)
-        }
+        for placement in self.placements(heldBy: id) { self.orphan(placement, detail: "nodeDead", now: now) }
     }
 
     /// The holder is gone: viewers are kept, and the next claim wins.
@@ -186,18 +179,6 @@ extension PlacementTable {
         }
         self.outputs.append(.event(ClusterEvent(kind: .recovered)))
         self.outputs.append(.recovered)
-    }
-
-    private mutating func checkLeases(now: NIODeadline) {
-        var earliest = now + self.configuration.lease
-        for placement in self.placements.values where placement.state != .ended {
-            if placement.leaseUntil <= now {
-                self.end(placement, reason: .leaseExpired, detail: "leaseExpired", now: now)
-            } else {
-                earliest = min(earliest, placement.leaseUntil)
-            }
-        }
-        self.leaseCheck = earliest
     }
 
     /// Drops the node that has been dead for longest, when the table is full.

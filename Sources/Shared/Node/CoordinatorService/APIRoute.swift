@@ -34,6 +34,8 @@ struct APIRoute: Sendable {
     /// The answer goes on until the client leaves, or is made for one reader, so there is no HEAD of it.
     let isStreaming: Bool
     let handle: @Sendable (APIRequest) async throws -> Response
+    /// The parts of `path`: every request is compared with some.
+    private let pattern: [Substring]
 
     init(
         _ method: HTTPRequest.Method, _ path: String, _ access: RouteAccess, isStreaming: Bool = false,
@@ -41,6 +43,7 @@ struct APIRoute: Sendable {
     ) {
         self.method = method
         self.path = path
+        self.pattern = path.split(separator: "/")
         self.access = access
         self.isStreaming = isStreaming
         self.handle = handle
@@ -48,10 +51,9 @@ struct APIRoute: Sendable {
 
     /// The open parts of `path`, if it is one of this route. Each is percent-decoded by itself.
     func match(_ parts: [Substring]) -> [String: String]? {
-        let pattern = self.path.split(separator: "/")
-        guard pattern.count == parts.count else { return nil }
+        guard self.pattern.count == parts.count else { return nil }
         var captured: [String: String] = [:]
-        for (expected, part) in zip(pattern, parts) {
+        for (expected, part) in zip(self.pattern, parts) {
             if expected.hasPrefix("{") {
                 guard let text = QueryReader.decode(part) else { return nil }
                 captured[String(expected.dropFirst().dropLast())] = text

@@ -99,18 +99,42 @@ extension CoordinatorCore {
 
     /// What is new after `cursor`, or all placements when that cannot be told.
     func watchStep(after cursor: String?) -> WatchStep {
-        let end = "\(self.instance).\(self.ring.newest)"
-        if let cursor, let items = self.sequence(in: cursor).flatMap({ self.ring.items(after: $0) }) {
-            let changes = items.compactMap { item -> PlacementChange? in
-                if case .change(let change) = item { change } else { nil }
-            }
-            let batch = WatchBatch(
-                cursor: end, isSnapshot: false, isRecovering: self.table.isRecovering, changes: changes)
-            return WatchStep(batch: batch, hasRecovered: items.contains(.recovered))
+        guard let sequence = cursor.flatMap({ self.sequence(in: $0) }), self.ring.has(after: sequence) else {
+            let snapshot = self.snapshot()
+            return WatchStep(
+                cursor: "\(self.instance).\(snapshot.sequence)", isSnapshot: true,
+                isRecovering: snapshot.isRecovering, hasRecovered: false, rendered: snapshot.rendered)
         }
-        let batch = WatchBatch(
-            cursor: end, isSnapshot: true, isRecovering: self.table.isRecovering, changes: self.table.snapshot())
-        return WatchStep(batch: batch, hasRecovered: false)
+        let newest = self.ring.newest
+        if let last = self.lastStep, last.after == sequence, last.newest == newest,
+            last.step.isRecovering == self.table.isRecovering
+        {
+            return last.step
+        }
+        let items = self.ring.items(after: sequence) ?? []
+        let changes = items.compactMap { item -> PlacementChange? in
+            if case .change(let change) = item { change } else { nil }
+        }
+        let step = WatchStep(
+            cursor: "\(self.instance).\(newest)", isSnapshot: false, isRecovering: self.table.isRecovering,
+            hasRecovered: items.contains(.recovered), rendered: RenderedChanges(changes))
+        self.lastStep = (sequence, newest, step)
+        return step
+    }
+
+    /// All placements: those of a moment ago, if the ring still has everything since.
+    private func snapshot() -> WatchSnapshot {
+        let now = NIODeadline.now()
+        if let last = self.lastSnapshot, now - last.taken <= WatchSnapshot.lifetime,
+            self.ring.has(after: last.sequence)
+        {
+            return last
+        }
+        let made = WatchSnapshot(
+            sequence: self.ring.newest, taken: now, isRecovering: self.table.isRecovering,
+            rendered: RenderedChanges(self.table.snapshot()))
+        self.lastSnapshot = made
+        return made
     }
 
     private func sequence(in cursor: String) -> UInt64? {

@@ -13,8 +13,19 @@ import ProcessStats
 actor CoordinatorCore {
     /// What one step of a watcher brings.
     struct WatchStep: Sendable {
-        var batch: WatchBatch
+        /// Where the watcher is after it.
+        var cursor: String
+        /// `rendered` is all placements, and what the watcher knows besides is void.
+        var isSnapshot: Bool
+        var isRecovering: Bool
         var hasRecovered: Bool
+        var rendered: RenderedChanges
+
+        var batch: WatchBatch {
+            WatchBatch(
+                cursor: self.cursor, isSnapshot: self.isSnapshot, isRecovering: self.isRecovering,
+                changes: self.rendered.changes)
+        }
     }
 
     enum CoreError: Error, Equatable {
@@ -27,6 +38,7 @@ actor CoordinatorCore {
     nonisolated let instance = String(UInt64.random(in: 1 << 60...UInt64.max), radix: 16)
     nonisolated let startedMillis = CoordinatorCore.wallMillis()
     nonisolated let watchers: WatcherList
+    nonisolated let pacer: WakePacer
     nonisolated let configuration: CoordinatorConfiguration
     nonisolated let store: CoordinatorStore
     nonisolated let facts: FactsBook
@@ -39,6 +51,10 @@ actor CoordinatorCore {
     let logger: Logger
     var table: PlacementTable
     var ring: WatchRing
+    /// What watchers that started anew were last given.
+    var lastSnapshot: WatchSnapshot?
+    /// What a watcher behind `after` was last given, for the next one that is there, too.
+    var lastStep: (after: UInt64, newest: UInt64, step: WatchStep)?
     var index: StreamIndex
     /// Active placements by holder, and those of them that are live.
     var tally: PlacementTally
@@ -87,6 +103,7 @@ actor CoordinatorCore {
         self.tally = PlacementTally(placements)
         self.policies = try await store.policies()
         self.watchers = WatcherList(limit: configuration.maximumWatchers)
+        self.pacer = WakePacer(self.watchers)
         self.facts = FactsBook(
             maximumRows: configuration.maximumFacts, maximumHistories: configuration.maximumHistories)
         self.broker = RequestBroker(queueLimit: configuration.maximumNodeRequests)
@@ -140,7 +157,7 @@ actor CoordinatorCore {
                 isStored = false
             }
             for item in news { self.ring.append(item) }
-            if !news.isEmpty { self.watchers.wakeAll() }
+            if !news.isEmpty { self.pacer.request() }
             for waiter in waiters { waiter.resume(returning: isStored) }
         }
     }
@@ -290,8 +307,9 @@ actor CoordinatorCore {
         self.facts.sampleCluster(now: now)
         if now >= self.nextRefresh {
             self.nextRefresh = now + .seconds(5)
-            self.watchers.wakeAll()
+            self.pacer.request()
         }
+        if let last = self.lastSnapshot, now - last.taken > WatchSnapshot.lifetime { self.lastSnapshot = nil }
         if now >= self.nextPrune {
             self.nextPrune = now + .minutes(10)
             let before = Self.wallMillis() - self.configuration.eventRetentionMillis

@@ -67,7 +67,10 @@ extension CoordinatorRoutes {
         self.core.metrics.routeLookup()
         guard let wish = try self.urlWish(request) else {
             switch try await self.core.playRoute(for: key) {
-            case .origin(let route): return try Self.json(route)
+            case .origin(let route):
+                var buffer = ByteBuffer()
+                route.writeJSON(into: &buffer)
+                return Self.json(buffer)
             case .notFound: throw Problem("not-found", .notFound, "Nobody publishes this stream")
             case .ended: throw Problem(.ended)
             }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import HTTPTypes
 import Hummingbird
 import NIOCore
@@ -10,8 +9,6 @@ extension CoordinatorRoutes {
         [APIRoute(.get, Self.prefix + "/watch", .node, isStreaming: true) { try await self.watch($0) }]
     }
 
-    /// Placements that go into one write of an event stream.
-    private static let changesPerWrite = 500
     private static let maximumPollSeconds: Int64 = 60
 
     /// Events, or with `poll=1` one batch as soon as there is something new.
@@ -57,53 +54,53 @@ extension CoordinatorRoutes {
         _ core: CoordinatorCore, signal: AsyncStream<Void>, from start: String?,
         to writer: inout any ResponseBodyWriter
     ) async throws {
-        var step = await core.watchStep(after: start)
-        if step.batch.isSnapshot {
-            try await writer.write(ByteBuffer(string: "event: reset\ndata: {}\n\n"))
-            try await self.write(step.batch.changes, to: &writer)
-            let mark = "{\"recovering\":\(step.batch.isRecovering)}"
-            try await writer.write(
-                ByteBuffer(string: "event: synced\nid: \(step.batch.cursor)\ndata: \(mark)\n\n"))
-        } else {
-            try await writer.write(ByteBuffer(string: "event: resumed\ndata: {}\n\n"))
-            try await self.write(step, to: &writer)
-        }
+        guard var cursor = try await self.begin(core, from: start, to: &writer) else { return }
         for await _ in signal {
-            let before = step.batch.cursor
-            step = await core.watchStep(after: before)
+            let step = await core.watchStep(after: cursor)
             // Too slow for the ring: the watcher comes back, and then gets all placements.
-            guard !step.batch.isSnapshot else { return }
-            if step.batch.cursor == before {
+            guard !step.isSnapshot else { return }
+            if step.cursor == cursor {
                 try await writer.write(ByteBuffer(string: ": alive\n\n"))
             } else {
                 try await self.write(step, to: &writer)
             }
+            cursor = step.cursor
         }
+    }
+
+    /// Brings a watcher to the present. Returns where it is then; `nil` when it is too slow for the ring.
+    @concurrent
+    private static func begin(
+        _ core: CoordinatorCore, from start: String?, to writer: inout any ResponseBodyWriter
+    ) async throws -> String? {
+        let first = await core.watchStep(after: start)
+        guard first.isSnapshot else {
+            try await writer.write(ByteBuffer(string: "event: resumed\ndata: {}\n\n"))
+            try await self.write(first, to: &writer)
+            return first.cursor
+        }
+        try await writer.write(ByteBuffer(string: "event: reset\ndata: {}\n\n"))
+        for index in 0..<first.rendered.count { try await writer.write(first.rendered.piece(index)) }
+        let mark = "{\"recovering\":\(first.isRecovering)}"
+        try await writer.write(ByteBuffer(string: "event: synced\nid: \(first.cursor)\ndata: \(mark)\n\n"))
+        // The snapshot may be older than the watcher's signal, which then knows nothing of what came in between.
+        let since = await core.watchStep(after: first.cursor)
+        guard !since.isSnapshot else { return nil }
+        if since.cursor != first.cursor { try await self.write(since, to: &writer) }
+        return since.cursor
     }
 
     @concurrent
     private static func write(
         _ step: CoordinatorCore.WatchStep, to writer: inout any ResponseBodyWriter
     ) async throws {
-        try await self.write(step.batch.changes, to: &writer)
-        if step.hasRecovered { try await writer.write(ByteBuffer(string: "event: recovered\ndata: {}\n\n")) }
-        try await writer.write(ByteBuffer(string: "event: mark\nid: \(step.batch.cursor)\ndata: {}\n\n"))
-    }
-
-    @concurrent
-    private static func write(_ changes: [PlacementChange], to writer: inout any ResponseBodyWriter) async throws {
-        let encoder = JSONEncoder()
-        var rest = changes[...]
-        while !rest.isEmpty {
-            var buffer = ByteBuffer()
-            for change in rest.prefix(self.changesPerWrite) {
-                buffer.writeString("event: placement\ndata: ")
-                buffer.writeBytes(try encoder.encode(change))
-                buffer.writeString("\n\n")
-            }
-            rest = rest.dropFirst(self.changesPerWrite)
-            try await writer.write(buffer)
-        }
+        let count = step.rendered.count
+        for index in 0..<max(count - 1, 0) { try await writer.write(step.rendered.piece(index)) }
+        // What follows goes with the last piece: a write is a system call for each watcher.
+        var last = count == 0 ? ByteBuffer() : step.rendered.piece(count - 1)
+        if step.hasRecovered { last.writeStaticString("event: recovered\ndata: {}\n\n") }
+        last.writeString("event: mark\nid: \(step.cursor)\ndata: {}\n\n")
+        try await writer.write(last)
     }
 
     private func poll(after cursor: String?, wait: Int64) async throws -> Response {
@@ -133,7 +130,7 @@ extension CoordinatorRoutes {
     }
 
     private static func isNews(_ step: CoordinatorCore.WatchStep, after cursor: String?) -> Bool {
-        step.batch.isSnapshot || step.batch.cursor != cursor
+        step.isSnapshot || step.cursor != cursor
     }
 
     private static func next(of signal: AsyncStream<Void>) async -> Bool {

@@ -32,12 +32,17 @@ struct CoordinatorRoutes: Sendable {
     static func json(
         _ value: some Encodable, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
     ) throws -> Response {
-        let data = try Self.encoder.encode(value)
+        self.json(ByteBuffer(bytes: try Self.encoder.encode(value)), status: status, headers: headers)
+    }
+
+    /// An answer whose JSON is written already.
+    static func json(
+        _ text: ByteBuffer, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]
+    ) -> Response {
         var fields = headers
         fields[.contentType] = "application/json"
         if fields[.cacheControl] == nil { fields[.cacheControl] = "no-store" }
-        return Response(
-            status: status, headers: fields, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+        return Response(status: status, headers: fields, body: ResponseBody(byteBuffer: text))
     }
 
     static var noContent: Response { Response(status: .noContent, headers: [.cacheControl: "no-store"]) }

@@ -82,6 +82,7 @@ package final class CoordinatorServer: Sendable, Service {
         try await withThrowingTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             group.addTask { await core.runCommits() }
+            group.addTask { await core.pacer.run() }
             group.addTask { await core.sampler.run() }
             group.addTask { await Self.every(.milliseconds(100)) { await core.tick() } }
             group.addTask { await Self.every(.seconds(1)) { await core.pulse() } }

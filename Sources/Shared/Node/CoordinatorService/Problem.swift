@@ -87,6 +87,9 @@ struct Problem: Error {
         case let error as CoordinatorStoreError: self.init(error)
         case let error as RequestBroker.BrokerError: self.init(error)
         case let error as HTTPError: self.init("http", error.status, error.status.reasonPhrase, detail: error.body)
+        case is ChannelError, is CancellationError:
+            // The client left; nobody reads the answer.
+            self.init("cancelled", .serviceUnavailable, "The request was not completed")
         default:
             logger.error("a request failed", metadata: ["error": "\(type(of: error))"])
             self.init("internal", .internalServerError, "The request failed")

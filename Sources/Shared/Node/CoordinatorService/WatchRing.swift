@@ -26,11 +26,14 @@ struct WatchRing {
         self.newest += 1
     }
 
+    /// Whether everything after number `sequence` is still here.
+    func has(after sequence: UInt64) -> Bool {
+        sequence <= self.newest && self.newest - sequence <= UInt64(self.items.count)
+    }
+
     /// The items after number `sequence`; `nil` when some of them are gone, or the number was never given out.
     func items(after sequence: UInt64) -> [Item]? {
-        guard sequence <= self.newest else { return nil }
-        let missing = self.newest - sequence
-        guard missing <= UInt64(self.items.count) else { return nil }
-        return Array(self.items.suffix(Int(missing)))
+        guard self.has(after: sequence) else { return nil }
+        return Array(self.items.suffix(Int(self.newest - sequence)))
     }
 }

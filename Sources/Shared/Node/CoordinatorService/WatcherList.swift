@@ -31,9 +31,11 @@ final class WatcherList: Sendable {
         signal?.finish()
     }
 
+    /// What wakes each watcher.
+    var signals: [AsyncStream<Void>.Continuation] { self.state.withLock { Array($0.signals.values) } }
+
     func wakeAll() {
-        let signals = self.state.withLock { Array($0.signals.values) }
-        for signal in signals { signal.yield() }
+        for signal in self.signals { signal.yield() }
     }
 
     /// Ends all watchers, and lets nobody in any more.

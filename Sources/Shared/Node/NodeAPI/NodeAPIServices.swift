@@ -255,6 +255,12 @@ package struct NodeRefusals: Sendable, Hashable {
 /// Figures for the metrics that belong to none of the other parts.
 package struct NodeFigures: Sendable, Hashable {
     package var refusals: [NodeRefusals] = []
+    /// What the rules of access refused, by action (`publish`, `play`) and cause; both from closed sets.
+    package var accessRefusals: [String: [String: UInt64]] = [:]
+    /// Fetches of the key set of tokens, those of them that failed, and keys that can be used.
+    package var keySetFetches: UInt64 = 0
+    package var keySetFailures: UInt64 = 0
+    package var keySetKeys = 0
     package var rtmpConnections = 0
     /// Streams that are being pulled from other nodes.
     package var upstreams = 0

@@ -98,6 +98,7 @@ struct NodeMetrics {
             }
         }
         metrics.value("weir_draining", .gauge, "1 while the node is being drained.", readiness.isDraining ? 1 : 0)
+        self.access(figures, &metrics)
         metrics.value("weir_rtmp_connections", .gauge, "Open RTMP connections.", figures.rtmpConnections)
         metrics.value("weir_upstreams", .gauge, "Streams that are pulled from other nodes.", figures.upstreams)
         metrics.family("weir_reloads_total", .counter, "Reloads of the settings, by result.") {
@@ -151,6 +152,22 @@ struct NodeMetrics {
                 }
             }
         }
+    }
+
+    private func access(_ figures: NodeFigures, _ metrics: inout Exposition) {
+        metrics.family("weir_access_refusals_total", .counter, "What the rules of access refused, by cause.") {
+            samples in
+            for (action, causes) in figures.accessRefusals.sorted(by: { $0.key < $1.key }) {
+                for (cause, count) in causes.sorted(by: { $0.key < $1.key }) {
+                    samples.add(count, [MetricLabel("action", action), MetricLabel("cause", cause)])
+                }
+            }
+        }
+        metrics.family("weir_key_set_fetches_total", .counter, "Fetches of the key set of tokens.") {
+            $0.add(figures.keySetFetches &- figures.keySetFailures, [MetricLabel("result", "ok")])
+            $0.add(figures.keySetFailures, [MetricLabel("result", "failed")])
+        }
+        metrics.value("weir_key_set_keys", .gauge, "Keys of tokens that can be used.", figures.keySetKeys)
     }
 
     private static func transport(_ name: String) -> String { self.transports.contains(name) ? name : "other" }

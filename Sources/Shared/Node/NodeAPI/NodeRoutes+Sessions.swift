@@ -75,6 +75,7 @@ extension NodeAPI {
             "userAgent": client.userAgent.isEmpty ? nil : .string(client.userAgent),
             "referer": shown(client.referer),
             "query": client.query.isEmpty ? nil : .string(SecretMask.parameters(client.query)),
+            "subject": session.account.subject.map { .string($0) },
             "maximumBitsPerSecond": limits.bitsPerSecond.map { .count($0) },
             "expirySeconds": limits.expirySeconds.map { .integer($0) },
         ])

@@ -118,7 +118,7 @@ extension StreamSettings {
         package struct Rules: Sendable, Equatable {
             /// Addresses and networks that may; all when empty. `all` stands for every address.
             package var allow: [String] = []
-            /// Addresses and networks that may not. They are looked at first.
+            /// Addresses and networks that may not. The longest prefix decides.
             package var deny: [String] = []
             package var token = Token.none
 

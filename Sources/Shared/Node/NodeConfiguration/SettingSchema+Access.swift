@@ -18,7 +18,7 @@ extension SettingSchema {
                 .integer(0...1_000_000), "New connections in a second, of one address; more are closed at once."),
             .init(
                 "limits.sessions", \.limits.sessions, .integer(0...10_000_000),
-                "Publishers and viewers at one time; more are refused."),
+                "Connections of publishers and viewers at one time; more are closed at once."),
         ])
 
     static let accessSection = Section(
@@ -67,7 +67,8 @@ extension SettingSchema {
                 "How often a call that decides nothing is made again when nobody answered."),
             .init(
                 "hooks.secret", \.hooks.secret, .secret,
-                "The key of the HMAC-SHA256 in the header `X-Weir-Signature`; empty sends none."),
+                "The key of the header `Weir-Signature: t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY`; empty sends none."
+            ),
             .init(
                 "hooks.queue", \.hooks.queue, .integer(1...1_000_000),
                 "Calls that may wait; more are dropped and counted."),
@@ -118,10 +119,11 @@ extension SettingSchema {
                 "Addresses and networks that may \(action); empty allows all that `deny` does not name."),
             .init(
                 "deny", \.deny, .networks(allowsAll: true),
-                "Addresses and networks that may not \(action). They are looked at first."),
+                "Addresses and networks that may not \(action). Of all entries that hold an address the longest prefix decides."
+            ),
             .init(
                 "token", \.token, .choice,
-                "`required`: who wants to \(action) needs a token (see `access.jwt`). `none`: one that is there has to be right."
+                "`required`: who wants to \(action) needs a token (see `access.jwt`). `none`: tokens are not looked at."
             ),
         ]
         return fields.map { $0.lifted(to: path, prefix: name) }

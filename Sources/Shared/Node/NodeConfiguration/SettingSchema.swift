@@ -323,7 +323,7 @@ package enum SettingSchema {
         ),
         .init(
             "play.url_secret", \.play.urlSecret, .secret,
-            "With it, HLS, DASH and recordings are served below signed path prefixes only."),
+            "With it, players need a signature: in front of the path of files, in the query of RTMP and FLV."),
         .init(
             "idle_timeout", \.idleTimeout, .duration(.zero ... .hours(24)),
             "How long a stream is kept that has neither publisher nor viewers."),

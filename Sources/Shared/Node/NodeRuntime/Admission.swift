@@ -64,7 +64,9 @@ struct Admission: Sendable {
         let peer = request.peer
         var limits: SessionLimits
         switch await self.access.decide(request) {
-        case .allow(let allowed, _): limits = allowed
+        case .allow(let allowed, let subject):
+            limits = allowed
+            peer.account?.subject = subject
         case .refuse(let refusal): throw refusal
         }
         var policy = SessionPolicy()

@@ -30,8 +30,12 @@ struct LineLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         let fields = self.metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-        let time = Date().formatted(.iso8601.time(includingFractionalSeconds: true))
-        let line = self.isJSON ? self.json(event, time, fields) : self.text(event, time, fields)
+        let now = Date()
+        let line =
+            self.isJSON
+            // Who collects lines needs the day, too.
+            ? self.json(event, now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)), fields)
+            : self.text(event, now.formatted(.iso8601.time(includingFractionalSeconds: true)), fields)
         let bytes = Array((line + "\n").utf8)
         Self.output.withLock { _ in
             var start = 0

@@ -28,6 +28,7 @@ struct MediaListener {
 
     func application() -> some ApplicationProtocol {
         let router = Router(options: .autoGenerateHeadEndpoints)
+        router.add(middleware: NoSniffing())
         if let listing = self.listing {
             self.addPage(to: router, listing)
         } else {
@@ -64,6 +65,25 @@ struct MediaListener {
                 return Response(status: .ok, headers: headers, body: .init(byteBuffer: asset.bytes))
             }
         }
+    }
+}
+
+/// Every answer is what its `Content-Type` says, errors of the router included.
+private struct NoSniffing: RouterMiddleware {
+    typealias Context = BasicRequestContext
+
+    func handle(
+        _ request: Request, context: BasicRequestContext,
+        next: @concurrent (Request, BasicRequestContext) async throws -> Response
+    ) async throws -> Response {
+        var response: Response
+        do {
+            response = try await next(request, context)
+        } catch let error as any HTTPResponseError {
+            response = try error.response(from: request, context: context)
+        }
+        response.headers[.xContentTypeOptions] = "nosniff"
+        return response
     }
 }
 

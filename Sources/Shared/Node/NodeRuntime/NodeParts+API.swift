@@ -1,3 +1,5 @@
+import Access
+import AccessControl
 import APIServer
 import ClusterLink
 import Exposition
@@ -97,12 +99,19 @@ extension NodeParts {
     }
 
     private func apiFigures() -> @Sendable () -> NodeFigures {
-        let (registry, rtmp, relay, live) = (self.registry, self.rtmp, self.relay, self.live)
+        let (registry, rtmp, relay, live, access) = (self.registry, self.rtmp, self.relay, self.live, self.access)
         return {
             var figures = NodeFigures()
             figures.refusals = registry.counts.refusals.map {
                 NodeRefusals(transport: $0.key.transport, cause: $0.key.cause.rawValue, count: $0.value)
             }
+            let rules = access.statistics
+            for (refusal, count) in rules.refused {
+                figures.accessRefusals[refusal.action.rawValue, default: [:]][refusal.cause.rawValue] = count
+            }
+            figures.keySetFetches = rules.keySetFetches
+            figures.keySetFailures = rules.keySetFailures
+            figures.keySetKeys = rules.keySetKeys
             figures.rtmpConnections = rtmp.connectionCount
             figures.upstreams = relay?.upstreamCount ?? 0
             (figures.reloads, figures.failedReloads) = (live.reloadCounts.succeeded, live.reloadCounts.failed)
@@ -134,7 +143,8 @@ extension NodeParts {
         configuration.corsOrigins = settings.corsOrigins
         configuration.hosts = settings.hosts
         return APIServer(
-            configuration: configuration, router: api.router(), tls: self.apiTLS, group: self.group, logger: self.logger)
+            configuration: configuration, router: api.router(), tls: self.apiTLS, group: self.group, logger: self.logger
+        )
     }
 
     /// SRS's report to an operator's server, if it is wanted.

@@ -22,6 +22,8 @@ import TLSContexts
 extension ClusterSettings {
     /// The secret, if there is one.
     var secretText: String? { self.secret.isEmpty ? nil : self.secret.value }
+    /// The node is one of several, as far as it knows.
+    var isUsed: Bool { !self.coordinator.isEmpty || !self.origins.isEmpty }
 }
 
 /// How the settings become modules.
@@ -47,11 +49,13 @@ extension NodeParts {
     static func rtmp(
         _ settings: NodeSettings, live: LiveSettings, registry: SessionRegistry
     ) -> RTMPServerConfiguration {
-        RTMPServerConfiguration(
+        var configuration = RTMPServerConfiguration(
             session: settings.rtmp.session, maximumConnections: settings.rtmp.maximumConnections,
             hevcForm: { live.streamSettings(for: $0).hevcForm },
             playerNoDelay: { live.streamSettings(for: $0).play.tcpNoDelay.option }, sessions: registry,
             clusterSecret: settings.cluster.secretText)
+        configuration.trustsLocalNodes = settings.cluster.isUsed
+        return configuration
     }
 
     static func restreams(_ settings: NodeSettings) -> RestreamService.Settings {
@@ -65,6 +69,7 @@ extension NodeParts {
     ) -> ObjectSessionsConfiguration {
         var configuration = ObjectSessionsConfiguration()
         configuration.clusterSecret = settings.cluster.secretText
+        configuration.trustsLocalNodes = settings.cluster.isUsed
         configuration.targetDuration = { live.streamSettings(for: $0).hls.segmentDuration }
         configuration.subject = { access.claimedSubject($0) }
         configuration.epoch = { claims.grant($0)?.epoch ?? 0 }
@@ -90,7 +95,10 @@ extension NodeParts {
                 vitals.value?.setDraining(isDraining)
                 link?.reportNow()
             })
-        return Drain(node: node, settings: plan, deadline: settings.shutdown.drainDeadline, logger: logger)
+        // It begins when those who may stay for a while are told to leave.
+        let deadline =
+            settings.shutdown.drainDeadline + max(settings.shutdown.viewerWait, settings.shutdown.publisherWait)
+        return Drain(node: node, settings: plan, deadline: deadline, logger: logger)
     }
 
     static func sources(

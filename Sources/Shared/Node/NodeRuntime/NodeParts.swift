@@ -104,7 +104,8 @@ struct NodeParts {
         if let relay = self.relay { self.claims.attach(relay) }
         self.forwards = settings.role == .edge ? Self.forwards(settings, routes: routes, logger: logger) : nil
 
-        self.restreams = settings.role == .origin ? RestreamService(settings: Self.restreams(settings), logger: logger) : nil
+        self.restreams =
+            settings.role == .origin ? RestreamService(settings: Self.restreams(settings), logger: logger) : nil
         if let restreams = self.restreams { self.claims.attach(restreams) }
 
         // The way in.
@@ -149,7 +150,8 @@ struct NodeParts {
         self.lag = LoopLagProbe(loops)
         self.vitals = NodeVitals(
             hub: self.hub, claims: self.claims, rtmp: self.rtmp,
-            sources: await Self.sources(settings, loops: loops, lag: self.lag, registry: self.registry, media: self.media))
+            sources: await Self.sources(
+                settings, loops: loops, lag: self.lag, registry: self.registry, media: self.media))
         vitals.value = self.vitals
         self.registry.setAdmission(self.access)
         self.registry.add(self.access)

@@ -42,7 +42,8 @@ extension NodeVitals {
             facts.receivedBitsPerSecond = totals.receivedBitsPerSecond
             facts.sentBitsPerSecond = totals.sentBitsPerSecond
             facts.viewers = totals.players
-            facts.publishers = totals.publishers
+            // A publisher that an edge hands on is the origin's.
+            facts.publishers = min(totals.publishers, self.claims.count)
         }
         facts.diskUsed = self.sources.diskUsed()
         facts.alarms = self.sources.alarms()

@@ -59,7 +59,8 @@ extension StreamSettings {
         let lists: [(HookEvent, [CallbackURL])] = [
             (.onConnect, self.hooks.onConnect), (.onClose, self.hooks.onClose), (.onPublish, self.hooks.onPublish),
             (.onUnpublish, self.hooks.onUnpublish), (.onPlay, self.hooks.onPlay), (.onStop, self.hooks.onStop),
-            (.onDVR, self.hooks.onDVR + self.dvr.onFile), (.onHLS, self.hooks.onHLS), (.onHLSNotify, self.hooks.onHLSNotify),
+            (.onDVR, self.hooks.onDVR + self.dvr.onFile), (.onHLS, self.hooks.onHLS),
+            (.onHLSNotify, self.hooks.onHLSNotify),
             (.onForward, self.hooks.onForward),
         ]
         let urls = Dictionary(

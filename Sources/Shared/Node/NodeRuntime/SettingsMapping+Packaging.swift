@@ -21,7 +21,8 @@ extension LiveSettings {
 
     private func disk(_ hls: StreamSettings.HLS, of key: StreamKey) -> SegmentStoreConfiguration.Disk {
         let pattern = self.pattern(hls.path, of: key) ?? .segments
-        var disk = SegmentStoreConfiguration.Disk(root: NodeSettings.absolute(self.current.media.directory), pattern: pattern)
+        var disk = SegmentStoreConfiguration.Disk(
+            root: NodeSettings.absolute(self.current.media.directory), pattern: pattern)
         disk.writesPlaylists = disk.isServable
         return disk
     }
@@ -47,7 +48,8 @@ extension LiveSettings {
         var configuration = SnapshotConfiguration(maximumWidth: snapshot.width, quality: snapshot.quality)
         if snapshot.interval > .zero, let pattern = self.pattern(snapshot.path, of: key) {
             configuration.periodic = .init(
-                interval: snapshot.interval, root: NodeSettings.absolute(self.current.media.directory), pattern: pattern)
+                interval: snapshot.interval, root: NodeSettings.absolute(self.current.media.directory), pattern: pattern
+            )
         }
         return configuration
     }

@@ -1,6 +1,7 @@
 import HTTPTypes
 import NIOCore
 import NIOHTTP1
+import NIOSSL
 
 /// Holds the requests of a connection, or of an HTTP/2 stream, to the limits, before anybody else sees them.
 ///
@@ -145,6 +146,8 @@ final class RequestGuard: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A client that breaks off does so over TLS as it does without.
+        if error is NIOSSLError { return context.fireErrorCaught(ChannelError.eof) }
         guard let error = error as? HTTPParserError else { return context.fireErrorCaught(error) }
         guard !self.isRefused else { return }
         let isEnd = error == .invalidEOFState || error == .closedConnection

@@ -17,6 +17,7 @@ import Synchronization
 /// of the cluster's API that this node answers. All of it runs on an event loop of its own. Nothing here makes the media wait: without a coordinator a claim is provisional,
 /// and a route comes from what was known last, for as long as it takes.
 package final class ClusterLink: Sendable, Service {
+    private let createdAt = NIODeadline.now()
     package let configuration: ClusterLinkConfiguration
     let logger: Logger
     let mutex: Mutex<LinkState>
@@ -447,7 +448,7 @@ extension ClusterLink {
     package var silence: TimeAmount? {
         self.mutex.withLock { state in
             guard !state.isConnected else { return nil }
-            return state.lastAnswer.map { .now() - $0 } ?? .hours(24)
+            return .now() - (state.lastAnswer ?? self.createdAt)
         }
     }
 

@@ -62,12 +62,17 @@ enum HTTP2Setup {
     }
 }
 
-/// Closes a connection whose client sends nothing more: over HTTP/2 it cannot acknowledge what it gets, either.
+/// Closes a connection whose client sends nothing more: over HTTP/2 it cannot acknowledge what it gets, either. Also one
+/// whose client sends what is not HTTP/2, which by then was told so (RFC 9113 §5.4.1).
 private final class HTTP2InputEndHandler: ChannelInboundHandler {
     typealias InboundIn = HTTP2Frame
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case ChannelEvent.inputClosed = event { context.close(promise: nil) }
         context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
     }
 }

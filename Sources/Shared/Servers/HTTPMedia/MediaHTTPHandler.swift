@@ -299,7 +299,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return self.begin(head)
         }
         if case .application = self.destination {
-            self.lastActivity = .now()
+            // A body, which nothing here takes, is no sign of life: it has to end soon after it began.
             self.wire?.context.fireChannelRead(self.wrapInboundOut(part))
         }
         guard case .end = part else { return }

@@ -9,6 +9,9 @@ package struct ObjectSessionsConfiguration: Sendable {
     package var clusterSecret: String? {
         didSet { self.nodeAuthorization = Self.authorization(self.clusterSecret) }
     }
+    /// Whether that is so. A node that stands alone has no others, and behind a proxy on its machine everybody comes from
+    /// there.
+    package var trustsLocalNodes = true
     /// The target duration of a stream's playlists. Called when a session begins.
     package var targetDuration: @Sendable (StreamKey) -> TimeAmount = { _ in .seconds(5) }
     /// The epoch of a stream, for the log and the API; 0 where it is not known.
@@ -53,6 +56,7 @@ package struct ObjectSessionsConfiguration: Sendable {
     package func isNode(_ access: MediaObjectAccess) -> Bool {
         guard access.node != nil else { return false }
         guard let expected = self.nodeAuthorization else {
+            guard self.trustsLocalNodes, access.forwardedAddress == nil else { return false }
             let address = PeerIdentity.withoutPort(access.address)
             return address == "::1" || address.hasPrefix("127.") || address.hasPrefix("::ffff:127.")
         }

@@ -117,6 +117,8 @@ struct ResponseWire {
         }
         head.add("Access-Control-Expose-Headers", "Accept-Ranges, Age, Content-Length, Content-Range, Date, ETag")
         head.add("Date", HTTPDate.now)
+        // What a publisher sent is never guessed to be a page.
+        head.add("X-Content-Type-Options", "nosniff")
         head.add("Server", "Weir")
     }
 

@@ -100,7 +100,7 @@ final class StreamDelivery {
         if let origin = self.request.origin, let allowed = self.wire.configuration.allowedOrigin(origin) {
             head += "Access-Control-Allow-Origin: \(allowed)\r\nVary: Origin\r\n"
         }
-        head += "Server: Weir\r\n\r\n"
+        head += "X-Content-Type-Options: nosniff\r\nServer: Weir\r\n\r\n"
         return ByteBuffer(string: head)
     }
 
@@ -112,6 +112,7 @@ final class StreamDelivery {
             head.headers.add(name: "access-control-allow-origin", value: allowed)
             head.headers.add(name: "vary", value: "Origin")
         }
+        head.headers.add(name: "x-content-type-options", value: "nosniff")
         head.headers.add(name: "server", value: "Weir")
         return head
     }

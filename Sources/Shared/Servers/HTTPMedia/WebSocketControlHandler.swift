@@ -2,7 +2,8 @@ import NIOCore
 import NIOWebSocket
 import StreamHub
 
-/// Answers what a WebSocket client sends: pings, and its wish to close. Everything else is dropped.
+/// Answers what a WebSocket client sends: pings, and its wish to close. Other frames are dropped, and those that no client
+/// may send end the connection.
 final class WebSocketControlHandler: ChannelInboundHandler {
     typealias InboundIn = WebSocketFrame
 
@@ -12,6 +13,7 @@ final class WebSocketControlHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let frame = self.unwrapInboundIn(data)
+        guard Self.isAllowed(frame) else { return self.close(code: 1_002) }
         switch frame.opcode {
         case .ping:
             // Control frames carry at most 125 bytes (RFC 6455 §5.5).
@@ -23,11 +25,24 @@ final class WebSocketControlHandler: ChannelInboundHandler {
             pong.writeImmutableBuffer(payload)
             self.viewer.send(pong)
         case .connectionClose:
-            self.viewer.leave()
-            self.viewer.send(ByteBuffer(bytes: [0x88, 0x00]))
-            self.viewer.closeWhenWritten(within: .seconds(1))
+            self.close(code: nil)
         default:
             break
         }
+    }
+
+    /// Clients mask every frame, and no extension was agreed on (RFC 6455 §5.1, §5.2).
+    private static func isAllowed(_ frame: WebSocketFrame) -> Bool {
+        let opcodes: [WebSocketOpcode] = [.text, .binary, .continuation, .ping, .pong, .connectionClose]
+        return frame.maskKey != nil && !frame.rsv1 && !frame.rsv2 && !frame.rsv3 && opcodes.contains(frame.opcode)
+    }
+
+    /// Spec: RFC 6455 §7.4.1.
+    private func close(code: UInt16?) {
+        var frame = ByteBuffer(bytes: [0x88, code == nil ? 0x00 : 0x02])
+        if let code { frame.writeInteger(code) }
+        self.viewer.leave()
+        self.viewer.send(frame)
+        self.viewer.closeWhenWritten(within: .seconds(1))
     }
 }

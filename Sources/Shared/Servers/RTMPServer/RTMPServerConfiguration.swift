@@ -17,6 +17,9 @@ package struct RTMPServerConfiguration: Sendable {
     package var sessions: SessionRegistry
     /// By which nodes of the cluster prove themselves; without it, those of this machine need no proof.
     package var clusterSecret: String?
+    /// Whether that is so. A node that stands alone has no others, and behind a proxy on its machine everybody comes from
+    /// there.
+    package var trustsLocalNodes = true
     /// Seconds since 1970 UTC.
     var wallSeconds: @Sendable () -> Int64 = { wallClockSeconds() }
 

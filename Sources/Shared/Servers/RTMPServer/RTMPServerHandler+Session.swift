@@ -22,7 +22,8 @@ extension RTMPServerHandler {
         client.userAgent = ClientDescription.bounded(request.flashVersion ?? "")
         self.relay = RelayIdentity(
             connect: request, secret: self.configuration.clusterSecret,
-            isLoopback: self.account.address?.isLoopback ?? false, now: self.configuration.wallSeconds())
+            isLoopback: self.configuration.trustsLocalNodes && self.account.address?.isLoopback ?? false,
+            now: self.configuration.wallSeconds())
         if let relay = self.relay {
             self.logger[metadataKey: "node"] = "\(relay.node)"
             if relay.isProved, let peer = request["weirPeer"].flatMap({ ForwardedPeer($0) }) {

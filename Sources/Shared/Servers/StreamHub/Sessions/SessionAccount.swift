@@ -107,6 +107,7 @@ package final class SessionAccount: Sendable {
         var client = ClientDescription()
         /// The address that a trusted proxy named.
         var forwardedAddress: String?
+        var subject: String?
         var activity: SessionActivity?
         /// Bytes when the activity began.
         var receivedBefore: UInt64 = 0
@@ -164,12 +165,21 @@ package final class SessionAccount: Sendable {
         set { self.state.withLock { $0.forwardedAddress = newValue } }
     }
 
+    /// Whom the session's token was made for (`sub`); `nil` without one.
+    package var subject: String? {
+        get { self.state.withLock { $0.subject } }
+        set { self.state.withLock { $0.subject = newValue } }
+    }
+
     /// The client's address without a port, as hooks and the API tell it.
     package var ip: String { self.forwardedAddress ?? self.address?.ipAddress ?? "unknown" }
 
     package var activity: SessionActivity? { self.state.withLock { $0.activity } }
 
     // MARK: Ending
+
+    /// Its observers were told that it closed, or will be at once.
+    package var isClosed: Bool { self.state.withLock { $0.isClosed } }
 
     /// How the session is ended from outside: called at most once, from any thread, with a text for the peer.
     ///
