@@ -103,7 +103,8 @@ extension ClusterLink {
             if isBack { state.connectedSinceMillis = Self.wallMillis() }
             state.isConnected = true
             state.lastAnswer = .now()
-            state.isRegistered = true
+            // A wish to join anew that came while this heartbeat was on its way still holds.
+            state.isRegistered = isJoin || state.isRegistered
             state.isFirstContactOver = true
             state.failures = 0
             state.pendingReleases.removeFirst(min(sent, state.pendingReleases.count))
