@@ -46,7 +46,7 @@ extension Attacks {
         jobs = []
         for target in targets:
             isAPI = target["kind"] != "media"
-            idle, slowHead, slowBody = 65, (15 if isAPI else 65), (45 if isAPI else 75)
+            idle, slowHead, slowBody = 65, (15 if isAPI else 65), (45 if isAPI else 85)
             line = f"GET {target['path']} HTTP/1.1\r\nHost: a\r\n".encode()
             post = head(target, target["post"] if isAPI else "/", "POST", length=10_000)
             jobs += [

@@ -140,7 +140,7 @@ enum Attacks {
                     found(f"{target['kind']}: {name}: a header was injected")
                 if status >= 500 and status not in (501, 503, 505, 508):
                     found(f"{target['kind']}: {name}: status {status}: {body[:200]!r}")
-                wanted = strict if target["kind"] != "media" else {"x-content-type-options": "nosniff"}
+                wanted = strict if target["kind"] != "media" else {"x-content-type-options": "nosniff"} if body else {}
                 for field, value in wanted.items():
                     if fields.get(field) != value:
                         found(f"{target['kind']}: {name}: status {status} without {field}", (target["kind"], status, field))
@@ -156,7 +156,8 @@ enum Attacks {
             statuses = [status for status, _, _ in answers(data) if status != 100]
             if data and not data.startswith(b"HTTP/1."):
                 found(f"{target['kind']}: {name}: no HTTP: {data[:80]!r}")
-            if not data and not closed:
+            if not data and not closed and not name.startswith("an endless"):
+                # What is endless may be read until its time is over.
                 found(f"{target['kind']}: {name}: neither answer nor end")
             if len(statuses) > most:
                 found(f"{target['kind']}: {name}: {len(statuses)} answers: {statuses}")
@@ -224,9 +225,9 @@ enum Attacks {
                          "/api/v1/clients/?method=DELETE&callback=x"]:
                 attack(target, f"path {path[:80]}", head(target, path, "GET", "Connection: close"), allowed=range(200, 500))
             # Other forms of targets. Absolute ones are allowed, whoever they name.
-            for form in ["http://evil.test/live/one.m3u8", "https://evil.test/", "HTTP://evil.test"]:
+            for form in ["http://evil.test/live/one.m3u8", "https://evil.test/", "HTTP://evil.test", "ftp://x/", "file:///etc/passwd"]:
                 attack(target, f"form {form}", head(target, form), allowed=range(200, 500))
-            for form in ["evil.test:80", "*", "?", "live/one.m3u8", "\\live\\one", "ftp://x/", "file:///etc/passwd", "#"]:
+            for form in ["evil.test:80", "*", "?", "live/one.m3u8", "\\live\\one", "#"]:
                 attack(target, f"form {form}", head(target, form))
 
 

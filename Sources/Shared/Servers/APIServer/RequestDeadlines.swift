@@ -50,6 +50,11 @@ struct RequestDeadlines {
         if case .head(_, let count) = self.reading { count > self.limits.headByteCount } else { false }
     }
 
+    /// Whether what is being read is the rest of a request that has its answer.
+    var isReadingAnswered: Bool {
+        if case .body = self.reading { self.unanswered == 0 } else { false }
+    }
+
     mutating func receivedHead(now: NIODeadline) {
         self.reading = .body(since: now, byteCount: 0)
         self.unanswered += 1

@@ -132,9 +132,12 @@ final class RequestGuard: ChannelDuplexHandler {
             // RFC 9112 §3.2: exactly one. HTTP/2 has `:authority`, which the codec makes one of.
             let hosts = head.headers[canonicalForm: "host"].count
             guard hosts == 1 || (hosts == 0 && head.version == .http1_0) else { return .badRequest }
-            // RFC 9112 §6.1: two lengths are how requests are smuggled past proxies.
-            guard !(head.headers.contains(name: "transfer-encoding") && head.headers.contains(name: "content-length"))
-            else { return .badRequest }
+            // RFC 9112 §6.1: two lengths are how requests are smuggled past proxies, and so are codings that they read otherwise.
+            let codings = head.headers["transfer-encoding"]
+            guard codings.isEmpty || !head.headers.contains(name: "content-length") else { return .badRequest }
+            guard codings.isEmpty || (codings.count == 1 && codings[0].lowercased() == "chunked") else {
+                return .notImplemented
+            }
         }
         let lengths = head.headers[canonicalForm: "content-length"]
         guard lengths.count <= 1 else { return .badRequest }
@@ -212,7 +215,9 @@ final class RequestGuard: ChannelDuplexHandler {
         let before = self.deadlines.unanswered
         if before > 0 { self.load.leaveRequests(before) }
         // An answer may only follow those to the requests before.
-        guard !self.hasAnswerBegun, before <= 1 else { return context.close(promise: nil) }
+        guard !self.hasAnswerBegun, before <= 1, !self.deadlines.isReadingAnswered else {
+            return context.close(promise: nil)
+        }
         let body = APIProblem(status).json
         var fields = HTTPHeaders(headers)
         fields.add(name: "content-type", value: "application/problem+json")

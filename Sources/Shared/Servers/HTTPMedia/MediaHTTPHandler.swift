@@ -42,6 +42,8 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case application, nobody
     }
 
+    /// The time in which the parts of a body keep the connection open.
+    private static let maximumBodyTime = TimeAmount.seconds(15)
     /// No more is read while so many parts wait.
     private static let maximumWaitingParts = 16
 
@@ -71,6 +73,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private var timer: Scheduled<Void>?
     private var lastActivity = NIODeadline.now()
+    private var requestBegan = NIODeadline.now()
     /// What had not left at the last look, to tell a client that reads slowly from one that does not.
     private var lastBacklog: (bytes: Int, progress: Int)?
 
@@ -177,7 +180,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch self.activity {
-        case .idle where self.waiting.isEmpty, .application:
+        case .idle where self.waiting.isEmpty && !self.isReadingRequest, .application(isAnswered: false):
             context.fireErrorCaught(error)
         default:
             // A socket that failed, or bytes that are no request: nobody behind could answer before us.
@@ -299,7 +302,9 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return self.begin(head)
         }
         if case .application = self.destination {
-            // A body, which nothing here takes, is no sign of life: it has to end soon after it began.
+            // A body that never ends is no sign of life.
+            let now = NIODeadline.now()
+            if now - self.requestBegan < Self.maximumBodyTime { self.lastActivity = now }
             self.wire?.context.fireChannelRead(self.wrapInboundOut(part))
         }
         guard case .end = part else { return }
@@ -327,6 +332,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func begin(_ head: HTTPRequestHead) {
+        self.requestBegan = .now()
         let fields = RequestFields(head)
         let target = RequestTarget(head.uri)
         self.destination = .nobody
@@ -335,6 +341,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         } else if let request = MediaHTTPRequest(target, fields) {
             self.begin(request, fields)
         } else {
+            self.isQuiescing = self.isQuiescing || (fields.isLast && !self.isHTTP2)
             self.pass(head)
         }
     }

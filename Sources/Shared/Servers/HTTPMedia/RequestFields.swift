@@ -6,7 +6,8 @@ struct RequestFields: Equatable {
     /// `Host`, as it came.
     var host = ""
     var origin: String?
-    /// The client closes after this answer, so its end can mark the end of the body.
+    /// The connection closes after this answer, so its end can mark the end of the body: the client said so, or sends a body
+    /// in a coding other than `chunked`, whose end proxies may see elsewhere (RFC 9112 §6.1).
     var isLast: Bool
     /// A body of unknown length can be sent in chunks.
     var takesChunks: Bool
@@ -33,6 +34,7 @@ struct RequestFields: Equatable {
         self.isLast = head.version == .http1_0 || head.version == .http0_9
         self.takesChunks = head.version == .http1_1
         var isUpgrade = false
+        var hasCoding = false
         var isWebSocket = false
         for (name, value) in head.headers {
             switch name.utf8.count {
@@ -55,6 +57,9 @@ struct RequestFields: Equatable {
             case 13 where Self.is(name, "if-none-match"):
                 self.ifNoneMatch = self.ifNoneMatch.map { "\($0),\(value)" } ?? value
             case 13 where Self.is(name, "authorization"): self.authorization = value
+            case 17 where Self.is(name, "transfer-encoding"):
+                if hasCoding || !Self.is(value, "chunked") { self.isLast = true }
+                hasCoding = true
             case 15 where Self.is(name, "x-forwarded-for"):
                 self.forwardedFor = self.forwardedFor.map { "\($0),\(value)" } ?? value
             case 15 where Self.is(name, "accept-encoding"):

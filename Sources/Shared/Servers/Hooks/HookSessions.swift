@@ -81,11 +81,15 @@ final class HookSessions: Sendable {
         }
     }
 
-    /// The peer as its receivers were told of it; `nil` if they were not.
-    func ended(_ account: SessionAccount, _ activity: SessionActivity, now: NIODeadline) -> HookPeer? {
+    /// The peer as its receivers were told of it; `nil` if they were not. `hasFiles`: somebody is to be told of files of the
+    /// stream, which may be finished later.
+    func ended(
+        _ account: SessionAccount, _ activity: SessionActivity, hasFiles: Bool, now: NIODeadline
+    ) -> HookPeer? {
         self.state.withLock { state in
             if activity.kind == .publish, state.publishers[activity.key]?.account == account.id {
                 state.publishers[activity.key]?.until = now + Self.publisherLifetime
+                if !hasFiles { state.publishers[activity.key] = nil }
             }
             return state.entries[account.id]?.asked.removeValue(forKey: Asked(kind: activity.kind, key: activity.key))
         }

@@ -12,7 +12,10 @@ extension Hooks {
     }
 
     package func sessionEnded(_ account: SessionAccount, _ activity: SessionActivity, _ result: SessionResult) {
-        guard !activity.isRelay, let peer = self.sessions.ended(account, activity, now: .now()) else { return }
+        guard !activity.isRelay else { return }
+        let urls = self.urls(activity.key)
+        let hasFiles = [HookEvent.onDVR, .onHLS, .onHLSNotify].contains { !urls[$0].isEmpty }
+        guard let peer = self.sessions.ended(account, activity, hasFiles: hasFiles, now: .now()) else { return }
         let event: HookEvent = activity.kind == .publish ? .onUnpublish : .onStop
         self.tell(event, activity.key) { self.bodies.ended(event, activity, peer, result) }
     }
