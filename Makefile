@@ -12,6 +12,8 @@ export FUZZ_SECONDS
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
 CORE_TESTS := ^(Media|AMF|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
+# Attacks, 50,000 names, and tokens of all kinds: `make attack` runs them.
+LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests)
 SWIFT_TEST := swift test --scratch-path "$(WEIR_BUILD)" --skip-build
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
@@ -19,7 +21,7 @@ SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
 SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build release test unit lint format docs fuzz simulate bench clean
+.PHONY: help setup run build release test unit lint format docs fuzz attack simulate bench clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +51,7 @@ test: ## Run every check: format, layers, unit, process and player tests, fuzzin
 	@Scripts/check-compose --commands-only "$(WEIR_BUILD)/debug"
 	@$(SWIFT_TEST) --filter '$(CORE_TESTS)'
 	@$(SWIFT_TEST) --no-parallel --skip '$(CORE_TESTS)' --skip '^ClusterTests\.'
-	@$(SWIFT_TEST) --filter '^ClusterTests\.'
+	@$(SWIFT_TEST) --filter '^ClusterTests\.' --skip '$(LONG_TESTS)'
 	@Scripts/simulate
 	@Scripts/fuzz
 
@@ -70,6 +72,11 @@ docs: ## Write docs/configuration.md from the schema
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each
 	@Scripts/fuzz
+
+attack: ## Run the tests that attack, churn and forge; they take long
+	@Scripts/setup --tests
+	@$(SWIFT_BUILD) --build-tests
+	@$(SWIFT_TEST) --filter '$(LONG_TESTS)'
 
 simulate: ## Run the placement rules on a virtual network with faults, 10,000 times
 	@Scripts/simulate
