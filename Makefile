@@ -14,7 +14,7 @@ export FUZZ_SECONDS
 CORE_TESTS := ^(Media|AMF|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
 # Attacks, 50,000 names, and tokens of all kinds: `make attack` runs them.
 LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests)
-SWIFT_TEST := swift test --scratch-path "$(WEIR_BUILD)" --skip-build
+SWIFT_TEST := Scripts/swift-test
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
 # What the formatter and the layer check look at.

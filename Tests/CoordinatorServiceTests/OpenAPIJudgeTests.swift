@@ -6,13 +6,14 @@ import Testing
 
 /// The API before a judge that nobody here wrote.
 @Suite("the API and its OpenAPI file", .timeLimit(.minutes(4))) struct OpenAPIJudgeTests {
+    /// Tests run in the repository. Where a file was compiled says nothing of where the repository is now.
+    private static let repository = URL(fileURLWithPath: FileManager.default.currentDirectoryPath)
+
     /// What `Scripts/setup --tests` installs into the build folder.
     private static func schemathesis() throws -> String {
-        let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
         let build =
             ProcessInfo.processInfo.environment["WEIR_BUILD"].map { URL(fileURLWithPath: $0) }
-            ?? repository.appendingPathComponent(".build")
+            ?? self.repository.appendingPathComponent(".build")
         let path = build.appendingPathComponent("tools/venv/bin/schemathesis").path
         try #require(
             FileManager.default.isExecutableFile(atPath: path), "there is no \(path): run Scripts/setup --tests")
@@ -28,8 +29,7 @@ import Testing
             configuration.apiLimits.failedSignIns = 1_000_000
         }
         try await coordinator.start()
-        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().appendingPathComponent("Scripts/check-openapi").path
+        let script = Self.repository.appendingPathComponent("Scripts/check-openapi").path
         let process = Process()
         process.executableURL = URL(fileURLWithPath: script)
         process.arguments = [coordinator.url, TestCoordinator.adminToken, secret]

@@ -5,8 +5,8 @@ import Testing
 
 @Suite("Schema")
 struct SchemaTests {
-    private static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent()
+    /// Tests run in the repository. Where a file was compiled says nothing of where the repository is now.
+    private static let root = URL(fileURLWithPath: FileManager.default.currentDirectoryPath)
 
     @Test("each key has an environment variable of its own, and none looks like one of Kubernetes")
     func environmentNames() {

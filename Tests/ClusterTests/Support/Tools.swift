@@ -8,10 +8,8 @@ enum Tools {
     private static let bundleFolder = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         .deletingLastPathComponent()
 
-    /// The repository, by this file's place in it.
-    static let repository = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath().deletingLastPathComponent()
-        .deletingLastPathComponent()
-        .deletingLastPathComponent().deletingLastPathComponent()
+    /// Tests run in the repository. Where a file was compiled says nothing of where the repository is now.
+    static let repository = URL(fileURLWithPath: FileManager.default.currentDirectoryPath)
 
     /// `origin`, `edge` or `coordinator`, from `WEIR_BIN` or from where the tests were built.
     static func program(_ name: String) throws -> String {
