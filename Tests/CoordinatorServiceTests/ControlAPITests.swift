@@ -356,6 +356,18 @@ import Testing
             #expect(try await node.report(NodeStatus(), policiesRevision: 0).policies == list)
             #expect(try await node.report(NodeStatus(), policiesRevision: nil).policies == list)
             #expect(try await node.report(NodeStatus(), policiesRevision: 1).policies == nil)
+            // What makes nodes call, publish and write elsewhere is no matter of streams' operators.
+            struct Made: Decodable { let secret: String }
+            let made = try await answer(
+                url + "tokens", method: .POST, body: #"{"name":"o","role":"operator"}"#, headers: asAdmin
+            ).decoded(as: Made.self)
+            let asOperator = [("Authorization", "Bearer \(made.secret)")]
+            for key in ["hooks.on_play", "forward.destinations", "dvr.on_file", "hls.path"] {
+                let body = #"{"settings":{"\#(key)":"x"}}"#
+                let refused = try await call(
+                    url + "policies?app=live", method: .PUT, body: body, headers: asOperator)
+                #expect(refused.status == 403, "\(key)")
+            }
             let remove = url + "policies?app=live"
             #expect(try await call(remove, method: .DELETE, headers: asAdmin).status == 204)
             #expect(try await call(remove, method: .DELETE, headers: asAdmin).status == 404)

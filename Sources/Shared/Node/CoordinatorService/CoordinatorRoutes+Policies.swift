@@ -13,6 +13,11 @@ struct PolicyBody: Decodable, Hashable {
     /// Policies are stored and shown as they are.
     static func isSecret(_ key: String) -> Bool { key.hasSuffix("secret") || key.hasSuffix("password") }
 
+    /// Makes nodes call URLs, publish elsewhere or write files at other paths: more than an operator of streams may.
+    static func needsAdmin(_ key: String) -> Bool {
+        key.hasPrefix("hooks.") || key.hasPrefix("forward.") || key == "dvr.on_file" || key.hasSuffix(".path")
+    }
+
     static func isKey(_ text: String) -> Bool {
         (1...64).contains(text.utf8.count)
             && text.utf8.allSatisfy { byte in
@@ -42,7 +47,7 @@ extension CoordinatorRoutes {
     private func putPolicy(_ request: APIRequest) async throws -> Response {
         let filter = try request.query.filter()
         let body = try await self.body(of: request, as: PolicyBody.self, limit: self.configuration.maximumRequestBytes)
-        try self.check(body)
+        try self.check(body, by: request.caller)
         let policy = StreamPolicy(vhost: filter.vhost, app: filter.app, settings: body.settings)
         guard
             let policies = try await self.core.store.setPolicy(policy, limit: self.configuration.maximumPolicies)
@@ -57,7 +62,7 @@ extension CoordinatorRoutes {
         return try Self.json(policies)
     }
 
-    private func check(_ body: PolicyBody) throws(Problem) {
+    private func check(_ body: PolicyBody, by caller: Caller) throws(Problem) {
         guard (1...PolicyBody.maximumSettings).contains(body.settings.count) else {
             throw Problem.invalid("settings has 1 to \(PolicyBody.maximumSettings) keys")
         }
@@ -65,6 +70,10 @@ extension CoordinatorRoutes {
             guard PolicyBody.isKey(key) else { throw Problem.invalid("settings has a key that cannot be one") }
             guard value.utf8.count <= PolicyBody.maximumValueBytes else {
                 throw Problem.invalid("\(key) is longer than \(PolicyBody.maximumValueBytes) bytes")
+            }
+            guard !PolicyBody.needsAdmin(key) || caller.may(.admin) else {
+                throw Problem(
+                    "forbidden", .forbidden, "This token may not do that", detail: "\(key) is set by an admin only")
             }
             let reason =
                 PolicyBody.isSecret(key)
