@@ -208,7 +208,6 @@ struct SessionRegistryTests {
         registry.add(log)
         let account = try #require(registry.open(nil, transport: "rtmp"))
         #expect(!registry.kick("nobody00", reason: "x"))
-        #expect(!account.terminate(.kicked, "nobody listens yet"))
         let told = Mutex<[String]>([])
         account.onTerminate { end, text in told.withLock { $0.append("\(end.rawValue): \(text)") } }
         registry.begin(account, Self.play(try Self.key()))
@@ -223,6 +222,20 @@ struct SessionRegistryTests {
         #expect(!registry.begin(account, Self.play(try Self.key())))
         registry.close(account)
         #expect(!registry.kick(account.id, reason: "late"))
+    }
+
+    @Test("an end that comes before the connection listens for it is told once it does")
+    func earlyEnd() throws {
+        let registry = SessionRegistry()
+        let account = try #require(registry.open(nil, transport: "rtmp"))
+        #expect(registry.kick(account.id, reason: "early"))
+        #expect(!registry.kick(account.id, reason: "again"))
+        #expect(!registry.begin(account, Self.play(try Self.key())))
+        let told = Mutex<[String]>([])
+        for _ in 0..<2 {
+            account.onTerminate { end, text in told.withLock { $0.append("\(end.rawValue): \(text)") } }
+        }
+        #expect(told.withLock { $0 } == ["kicked: early"])
     }
 
     @Test("limits end a session, and are those of its activity")

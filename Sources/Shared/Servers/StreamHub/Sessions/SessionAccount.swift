@@ -115,6 +115,8 @@ package final class SessionAccount: Sendable {
         var activeSince: NIODeadline?
         var isClosed = false
         var terminate: (@Sendable (SessionEnd, String) -> Void)?
+        /// The text of an end that came before anybody could be told how the session is ended.
+        var untoldEnd: String?
         var limits = SessionLimits()
         var rates = SessionRates()
         /// Why the session was terminated, if it was.
@@ -181,26 +183,38 @@ package final class SessionAccount: Sendable {
     /// Its observers were told that it closed, or will be at once.
     package var isClosed: Bool { self.state.withLock { $0.isClosed } }
 
-    /// How the session is ended from outside: called at most once, from any thread, with a text for the peer.
+    /// How the session is ended from outside: called at most once, from any thread, with a text for the peer; at once if
+    /// the session was ended already.
     ///
     /// `body` must not hold the session's connection alive.
     package func onTerminate(_ body: @escaping @Sendable (SessionEnd, String) -> Void) {
-        self.state.withLock { state in
-            if !state.isClosed, state.end == nil { state.terminate = body }
+        let untold: (SessionEnd, String)? = self.state.withLock { state in
+            guard !state.isClosed else { return nil }
+            if let end = state.end, let text = state.untoldEnd {
+                state.untoldEnd = nil
+                return (end, text)
+            }
+            if state.end == nil { state.terminate = body }
+            return nil
         }
+        if let untold { body(untold.0, untold.1) }
     }
 
-    /// Ends the session. Returns false when it cannot be, because it has closed or was ended before.
+    /// Ends the session. Returns false when it has closed or was ended before.
     @discardableResult
     package func terminate(_ end: SessionEnd, _ text: String) -> Bool {
-        let body: (@Sendable (SessionEnd, String) -> Void)? = self.state.withLock { state in
-            guard !state.isClosed, state.end == nil, let body = state.terminate else { return nil }
-            state.terminate = nil
+        let (isFirst, body): (Bool, (@Sendable (SessionEnd, String) -> Void)?) = self.state.withLock { state in
+            guard !state.isClosed, state.end == nil else { return (false, nil) }
             state.end = end
-            return body
+            guard let body = state.terminate else {
+                state.untoldEnd = text
+                return (true, nil)
+            }
+            state.terminate = nil
+            return (true, body)
         }
         body?(end, text)
-        return body != nil
+        return isFirst
     }
 
     // MARK: Limits
