@@ -76,3 +76,15 @@ package enum StreamKeyError: Error, Equatable {
     case forbiddenByte(Part, byte: UInt8, offset: Int)
     case forbiddenComponent(Part)
 }
+
+extension StreamKeyError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .empty(let part): "the \(part.rawValue) is empty"
+        case .tooLong(let part, let length): "the \(part.rawValue) has \(length) bytes, which is too long"
+        case .forbiddenByte(let part, let byte, let offset):
+            "the \(part.rawValue) has byte \(byte) at offset \(offset), which is not allowed"
+        case .forbiddenComponent(let part): "the \(part.rawValue) has a component that is not allowed"
+        }
+    }
+}

@@ -154,7 +154,7 @@ final class StreamClaims: StreamObserver {
             return claim.stream
         }
         guard let stream else { return }
-        self.logger.warning("stream superseded", metadata: ["stream": "\(key)", "epoch": "\(epoch)"])
+        self.logger.notice("stream superseded", metadata: ["stream": "\(key)", "epoch": "\(epoch)"])
         let relay = self.relay.withLock { $0 }
         let media = self.media.withLock { $0 }
         self.restreams.withLock { $0 }?.withdrawn(key)

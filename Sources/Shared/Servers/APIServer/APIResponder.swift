@@ -189,13 +189,14 @@ struct APIResponder: HTTPResponder {
 
     // MARK: Log
 
-    /// One line a request: what changes something or fails at `info`, the rest at `debug`. No query, no credentials.
+    /// One line a request: what people change and what fails at `info`, the rest at `debug`, such as the heartbeats of
+    /// nodes. No query, no credentials.
     private func log(
         _ request: Request, _ context: APIContext, _ response: Response, _ started: ContinuousClock.Instant
     ) {
         let code = response.status.code
-        let level: Logger.Level =
-            code >= 500 ? .warning : RequestRules.isSafe(request.method) && code < 400 ? .debug : .info
+        let isRoutine = RequestRules.isSafe(request.method) || context.principal?.role == .node
+        let level: Logger.Level = code >= 500 ? .warning : isRoutine && code < 400 ? .debug : .info
         self.logger.log(
             level: level, "\(self.configuration.name)",
             metadata: [

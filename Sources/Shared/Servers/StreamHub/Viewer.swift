@@ -13,6 +13,18 @@ package enum ViewerEnd: Sendable, Hashable {
     case kicked(reason: String)
 }
 
+extension ViewerEnd: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .streamEnded: "the stream ended"
+        case .tooSlow(.bytes): "too slow: too many unsent bytes"
+        case .tooSlow(.age): "too slow: unsent bytes too old"
+        case .socketFailed(let errno): "the socket failed, errno \(errno)"
+        case .kicked(let reason): reason
+        }
+    }
+}
+
 /// Is told what happens to a viewer, on the viewer's event loop.
 package protocol ViewerDelegate: AnyObject {
     /// The viewer left its stream and will be sent nothing more. Its channel is still open.
