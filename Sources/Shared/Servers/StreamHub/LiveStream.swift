@@ -35,6 +35,7 @@ package final class LiveStream: @unchecked Sendable {
     private var gop: GOPCache
     private var renditions: [RenditionID: HomeRendition] = [:]
     private var taps: [any StreamTap] = []
+    private var audiences: [any StreamAudience] = []
     private var graceTimer: Scheduled<Void>?
     private var idleTimer: Scheduled<Void>?
     /// Those who need the stream to stay although nobody publishes or watches it.
@@ -315,10 +316,35 @@ package final class LiveStream: @unchecked Sendable {
 
     // MARK: Life
 
-    package var viewerCount: Int { self.renditions.values.reduce(0) { $0 + $1.viewerCount } }
+    package var viewerCount: Int {
+        self.renditions.values.reduce(0) { $0 + $1.viewerCount } + self.audiences.reduce(0) { $0 + $1.viewerCount }
+    }
+
+    private var isWatched: Bool { !self.renditions.isEmpty || !self.audiences.isEmpty }
 
     /// Whether nobody publishes or watches. On `home`.
-    private var isIdle: Bool { self.slot.phase == .free && self.renditions.isEmpty && self.holds == 0 }
+    private var isIdle: Bool { self.slot.phase == .free && !self.isWatched && self.holds == 0 }
+
+    func add(_ audience: any StreamAudience) -> Bool {
+        self.home.assertInEventLoop()
+        guard !self.isClosed else { return false }
+        self.cancelIdleTimer()
+        if !self.audiences.contains(where: { $0 === audience }) { self.audiences.append(audience) }
+        return true
+    }
+
+    func remove(_ audience: any StreamAudience) {
+        self.audiences.removeAll { $0 === audience }
+        self.checkIdle()
+    }
+
+    /// The number of viewers by format.
+    private var viewersByFormat: [String: Int] {
+        var viewers: [String: Int] = [:]
+        for (id, rendition) in self.renditions { viewers[id.format, default: 0] += rendition.viewerCount }
+        for audience in self.audiences { viewers[audience.format, default: 0] += audience.viewerCount }
+        return viewers
+    }
 
     /// Keeps the stream although nobody publishes or watches it yet. Returns false if it is gone already. On `home`.
     package func hold() -> Bool {
@@ -360,7 +386,7 @@ package final class LiveStream: @unchecked Sendable {
     }
 
     func checkIdle() {
-        if self.renditions.isEmpty { self.hub.observer?.streamChanged(self, .unwatched) }
+        if !self.isWatched { self.hub.observer?.streamChanged(self, .unwatched) }
         guard self.isIdle, !self.isClosed, self.idleTimer == nil else { return }
         self.idleTimer = self.home.assumeIsolated().scheduleTask(in: self.settings.idleTimeout) { [weak self] in
             guard let self else { return }
@@ -376,7 +402,7 @@ package final class LiveStream: @unchecked Sendable {
         let now = NIODeadline.now()
         return StreamSnapshot(
             key: self.key, epoch: self.epoch, phase: self.slot.phase, state: self.state, counters: self.counters,
-            viewers: self.renditions.reduce(into: [:]) { $0[$1.key.format, default: 0] += $1.value.viewerCount },
+            viewers: self.viewersByFormat,
             silentFor: self.slot.silence(now: now), publishedFor: self.publishedAt.map { now - $0 },
             end: self.timeline.end,
             joinedJumps: self.timeline.joinedJumps, restampedFrames: self.timeline.restampedFrames,
