@@ -6,7 +6,7 @@ FROM swift:6.2-bookworm AS build
 RUN apt-get update -q \
     && apt-get install -q -y --no-install-recommends \
         libssl-dev libsrtp2-dev libsrt-openssl-dev libsqlite3-dev zlib1g-dev pkg-config \
-        libavcodec-dev libswscale-dev libavutil-dev \
+        libavcodec-dev libswresample-dev libswscale-dev libavutil-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The manifest first, so that dependencies are fetched again only when it changes.
@@ -24,7 +24,7 @@ FROM debian:bookworm-slim AS runtime
 RUN apt-get update -q \
     && apt-get install -q -y --no-install-recommends \
         ca-certificates curl libsqlite3-0 libsrt1.5-openssl libsrtp2-1 libssl3 zlib1g \
-        libavcodec59 libswscale6 libavutil57 \
+        libavcodec59 libswresample4 libswscale6 libavutil57 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 weir \
     && useradd --system --uid 10001 --gid weir --home-dir /var/lib/weir --create-home --shell /usr/sbin/nologin weir
@@ -36,14 +36,14 @@ STOPSIGNAL SIGTERM
 
 # --- the roles --------------------------------------------------------------------------------------------------------
 FROM runtime AS origin
-EXPOSE 1935 8080
+EXPOSE 1935 8080 8000/udp 8000/tcp
 VOLUME /var/lib/weir
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
     CMD ["curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:1985/api/v1/health"]
 CMD ["origin", "--config", "/etc/weir/single-server.yaml"]
 
 FROM runtime AS edge
-EXPOSE 1935 8080
+EXPOSE 1935 8080 8000/udp 8000/tcp
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
     CMD ["curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:1985/api/v1/health"]
 CMD ["edge", "--config", "/etc/weir/edge.yaml"]
