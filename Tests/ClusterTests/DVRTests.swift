@@ -70,7 +70,7 @@ extension ClusterTests {
         /// SRS's body of `on_dvr`.
         private static func check(_ note: CallbackServer.Note, _ recording: RecordingView, _ format: String) {
             #expect(note.method == "POST" && note.path == "/dvr" && note.contentType == "application/json")
-            #expect(note.body.action == "on_dvr" && note.body.server_id == "origin-\(format)")
+            #expect(note.body.action == "on_dvr" && note.body.server_id.hasPrefix("vid-"))
             #expect(!note.body.service_id.isEmpty)
             #expect(note.body.vhost == "__defaultVhost__" && note.body.app == "live")
             #expect(note.body.stream_url == "/live/\(format)" && note.body.param == "")
