@@ -156,7 +156,7 @@ final class Reaper: Sendable {
             while read -r verb id; do
                 case $verb in
                     + ) ids="$ids $id " ;;
-                    - ) ids="${ids%%" $id "*}${ids#*" $id "}" ;;
+                    - ) case $ids in *" $id "*) ids="${ids%%" $id "*} ${ids#*" $id "}" ;; esac ;;
                 esac
             done
             for id in $ids; do kill -9 -- "-$id" 2> /dev/null; done
