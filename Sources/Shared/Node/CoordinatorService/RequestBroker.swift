@@ -140,6 +140,7 @@ final class RequestBroker: Sendable {
             state.nextID += 1
             return state.nextID
         }
+        let deadline = NIODeadline.now() + wait
         return await withTaskGroup(of: Void.self) { tasks in
             tasks.addTask {
                 do { try await Task.sleep(for: .nanoseconds(wait.nanoseconds)) } catch { return }
@@ -147,7 +148,7 @@ final class RequestBroker: Sendable {
             }
             let requests = await withTaskCancellationHandler {
                 await withCheckedContinuation { continuation in
-                    self.open(continuation, pollID, id, instance: instance)
+                    self.open(continuation, pollID, id, instance: instance, until: deadline)
                 }
             } onCancel: {
                 self.endPoll(of: id, pollID)
@@ -157,7 +158,9 @@ final class RequestBroker: Sendable {
         }
     }
 
-    private func open(_ continuation: PollContinuation, _ pollID: UInt64, _ id: NodeID, instance: String) {
+    private func open(
+        _ continuation: PollContinuation, _ pollID: UInt64, _ id: NodeID, instance: String, until deadline: NIODeadline
+    ) {
         let now = NIODeadline.now()
         let ready: [NodeRequest]? = self.state.withLock { state in
             guard !state.isClosed, !Task.isCancelled else { return [] }
@@ -168,7 +171,8 @@ final class RequestBroker: Sendable {
             node.lastPoll = now
             defer { state.nodes[id] = node }
             let requests = Self.take(from: &node, state.pending, now: now)
-            guard requests.isEmpty else { return requests }
+            // Whoever ends it at its deadline may have come already, and found nothing to end.
+            guard requests.isEmpty, now < deadline else { return requests }
             node.poll = (pollID, continuation)
             return nil
         }
