@@ -6,12 +6,12 @@ override WEIR_BUILD := $(abspath $(WEIR_BUILD))
 export WEIR_BUILD
 BUILD ?= release
 export BUILD
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 30
 export FUZZ_SECONDS
 
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
-CORE_TESTS := ^(Media|AMF|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
+CORE_TESTS := ^(Media|AMF|SDP|STUN|WebRTC|RTPReceiving|RTPSending|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
 # Attacks, 50,000 names, and tokens of all kinds: `make attack` runs them.
 LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests)
 SWIFT_TEST := Scripts/swift-test
@@ -26,7 +26,7 @@ SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: WEIR_BUILD=FOLDER (build files), BUILD=debug|release and DEMO=0 (make run), FUZZ_SECONDS=60"
+	@echo "  Variables: WEIR_BUILD=FOLDER (build files), BUILD=debug|release and DEMO=0 (make run), FUZZ_SECONDS=30"
 
 setup: ## Install what is missing on Debian or Ubuntu
 	@Scripts/setup
