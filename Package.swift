@@ -69,10 +69,17 @@ let layer2: [Target] = [
     module("Playlists", in: "Formats/", ["Media", nioCore]),
     module("Exposition", in: "Formats/", []),
     module("SRSConfig", in: "Formats/", []),
+    module("RTP", in: "Formats/", ["Media", nioCore]),
+    module("SDP", in: "Formats/", []),
+    module("STUN", in: "Formats/", [nioCore, crypto]),
 ]
 
 let layer3: [Target] = [
     module("RTMP", in: "Protocols/", ["Media", "AMF", nioCore, crypto]),
+    module("WebRTC", in: "Protocols/", ["Media", "RTP", "SDP", "STUN", nioCore, crypto]),
+    module("SecureRTP", in: "Protocols/", ["COpenSSL", nioCore]),
+    module("RTPReceiving", in: "Protocols/", ["Media", "RTP", nioCore, deque]),
+    module("RTPSending", in: "Protocols/", ["Media", "RTP", "Streaming", nioCore, deque]),
     module("Streaming", in: "", ["Media", nioCore, deque]),
     module("Access", in: "", ["Media", nioCore, deque]),
     module("Placement", in: "", ["Media", nioCore, deque]),
@@ -83,8 +90,15 @@ let layer3: [Target] = [
 /// System libraries: module maps and C shims only.
 let cLibraries: [Target] = [
     .systemLibrary(
-        name: "CLibAV", path: "Sources/Shared/CLibraries/CLibAV", pkgConfig: "libavcodec libswscale libavutil",
-        providers: [.apt(["libavcodec-dev", "libswscale-dev", "libavutil-dev"])]),
+        name: "CLibAV", path: "Sources/Shared/CLibraries/CLibAV",
+        pkgConfig: "libavcodec libswresample libswscale libavutil",
+        providers: [.apt(["libavcodec-dev", "libswresample-dev", "libswscale-dev", "libavutil-dev"])]),
+    .systemLibrary(
+        name: "COpenSSL", path: "Sources/Shared/CLibraries/COpenSSL", pkgConfig: "openssl",
+        providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(
+        name: "CSRTP", path: "Sources/Shared/CLibraries/CSRTP", pkgConfig: "libsrtp2",
+        providers: [.apt(["libsrtp2-dev"])]),
     .systemLibrary(name: "CLinux", path: "Sources/Shared/CLibraries/CLinux"),
     .systemLibrary(
         name: "CZlib", path: "Sources/Shared/CLibraries/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -118,6 +132,14 @@ let layer4: [Target] = [
     module("StreamHub", in: "Servers/", ["Media", "Streaming", nioCore]),
     module("TLSContexts", in: "Servers/", [nioSSL, logging]),
     module("ProcessStats", in: "Servers/", [nioCore]),
+    module(
+        "WebRTCServer", in: "Servers/",
+        [
+            "Media", "RTP", "SDP", "STUN", "WebRTC", "SecureRTP", "RTPReceiving", "RTPSending", "Streaming",
+            "StreamHub", "CLinux", nioCore, nioPosix, deque, crypto, logging,
+        ]),
+    module("WebRTCSignalling", in: "Servers/", ["Media", hummingbird, httpTypes, nioCore, nioHTTP1, crypto, logging]),
+    module("Transcoding", in: "Servers/", ["Media", "Streaming", "StreamHub", "CLibAV", nioCore, nioPosix, logging]),
     module(
         "AccessControl", in: "Servers/",
         [
@@ -185,6 +207,7 @@ let layer5: [Target] = [
             "HTTPMedia", "Playlists", "Packaging", "Recording", "MediaObjects", "MediaStorage", "MediaCatalog",
             "SegmentStore", "ObjectCache", "Recorder", "Snapshots", "PlayerPage", "NodeAPI", "Hooks", "Access",
             "AccessControl", "APIServer", "ProcessStats", "Exposition", asyncHTTPClient, nioHTTP1,
+            "WebRTCServer", "WebRTCSignalling", "Transcoding",
             "ClusterLink", "NodeConfiguration", hummingbird, hummingbirdCore, nioCore, nioPosix, logging,
             serviceLifecycle, unixSignals, httpTypes,
         ]),
@@ -247,6 +270,23 @@ let testTargets: [Target] = [
     tests(of: "Placement", ["Media", nioCore]),
     tests(of: "Exposition", []),
     tests(of: "SRSConfig", []),
+    tests(of: "RTP", ["Media", nioCore]),
+    tests(of: "SDP", []),
+    tests(of: "STUN", [nioCore]),
+    tests(of: "WebRTC", ["Media", "RTP", "SDP", "STUN", nioCore]),
+    tests(of: "SecureRTP", ["COpenSSL", "CSRTP", nioCore]),
+    tests(of: "RTPReceiving", ["Media", "RTP", nioCore]),
+    tests(of: "RTPSending", ["Media", "RTP", "Streaming", nioCore]),
+    tests(
+        of: "WebRTCServer",
+        [
+            "Media", "RTP", "SDP", "STUN", "WebRTC", "SecureRTP", "RTPReceiving", "RTPSending", "Streaming",
+            "StreamHub", nioCore, nioPosix, nioEmbedded, logging,
+        ]),
+    tests(
+        of: "WebRTCSignalling",
+        ["Media", hummingbird, hummingbirdCore, httpTypes, asyncHTTPClient, nioCore, nioHTTP1, logging]),
+    tests(of: "Transcoding", ["Media", "Streaming", "StreamHub", nioCore, nioPosix, logging]),
     tests(of: "Access", ["Media", nioCore]),
     tests(of: "ProcessStats", [nioCore, nioPosix]),
     tests(
@@ -306,7 +346,8 @@ let fuzzTargets: [Target] =
     : [
         ("FuzzCodecHeaders", ["Media"]), ("FuzzFLV", ["Media", "FLV"]), ("FuzzAMF", ["Media", "AMF"]),
         ("FuzzRTMP", ["Media", "AMF", "RTMP"]), ("FuzzISOBMFF", ["Media", "ISOBMFF"]),
-        ("FuzzMPEGTS", ["Media", "MPEGTS"]), ("FuzzAccess", ["Access"]),
+        ("FuzzMPEGTS", ["Media", "MPEGTS"]), ("FuzzAccess", ["Access"]), ("FuzzRTP", ["Media", "RTP"]),
+        ("FuzzSDP", ["SDP"]), ("FuzzSTUN", ["STUN"]), ("FuzzSecureRTP", ["SecureRTP"]),
     ].map { (name: String, modules: [String]) in
         .executableTarget(
             name: name, dependencies: modules.map { .byName(name: $0) } + [nioCore], path: "Fuzz/\(name)",

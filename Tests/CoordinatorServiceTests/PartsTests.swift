@@ -398,6 +398,7 @@ import Testing
         #expect(url(.hls)?.contains(".m3u8") == true)
         let plain = try StreamKey(app: "live", name: "x")
         #expect(MediaURLs.url(of: plain, at: node, by: .dash)?.url == "http://[::1]:8080/live/x.mpd")
+        #expect(url(.webRTC) == "http://[::1]:8080/a/b/n%C3%A9%26x/whep?vhost=v.example")
         #expect(MediaURLs.url(of: plain, at: try self.node("e", http: 0), by: .hls) == nil)
     }
 

@@ -61,6 +61,9 @@ struct MediaHTTPRequestTests {
         #expect(Self.request("/live/demo.flv?domain=b.example")?.vhost == "b.example")
         #expect(Self.request("/live/demo.flv?only=video")?.selection == .videoOnly)
         #expect(Self.request("/live/demo.flv?only=pictures")?.selection == .all)
+        #expect(Self.request("/live/demo.flv?audio=source")?.wantsSourceAudio == true)
+        #expect(Self.request("/live/demo.flv?audio=aac")?.wantsSourceAudio == false)
+        #expect(Self.request("/live/demo.flv")?.wantsSourceAudio == false)
         #expect(Self.request("/live/demo.flv")?.vhost == nil)
         #expect(Self.request("/live/demo.flv")?.token == "")
     }

@@ -17,6 +17,9 @@ struct SettingsDifferenceTests {
         #expect(SettingSchema.effect(of: "log.level") == .now && SettingSchema.effect(of: "log.format") == .restart)
         #expect(SettingSchema.effect(of: "stream.publish.grace") == .newSessions)
         #expect(SettingSchema.effect(of: "vhosts.a.stream.latency") == .newSessions)
+        #expect(
+            SettingSchema.effect(of: "rtc.listen") == .restart && SettingSchema.effect(of: "rtc.ice_servers") == .now)
+        #expect(SettingSchema.effect(of: "stream.rtc.nack") == .newSessions)
     }
 
     @Test("equal configurations do not differ")

@@ -356,7 +356,7 @@ final class Fixture: Sendable {
 
     init(
         _ settings: LiveStreamSettings = .init(flush: .realtime), maximumConnections: Int = 100,
-        tls: TLSContextStore? = nil, clusterSecret: String? = nil,
+        tls: TLSContextStore? = nil, clusterSecret: String? = nil, audioForm: AudioForm = .source,
         configure: (inout RTMPSessionConfiguration) -> Void = { _ in }
     ) async throws {
         var logger = Logger(label: "test")
@@ -369,20 +369,20 @@ final class Fixture: Sendable {
         self.server = RTMPServer(
             group: self.group,
             configuration: RTMPServerConfiguration(
-                session: session, maximumConnections: maximumConnections, sessions: self.sessions,
-                clusterSecret: clusterSecret),
+                session: session, maximumConnections: maximumConnections, audioForm: { _ in audioForm },
+                sessions: self.sessions, clusterSecret: clusterSecret),
             gate: self.gate, hub: self.hub, logger: logger)
         self.port = try await self.server.listen(host: "127.0.0.1", port: 0, tls: tls)
     }
 
     static func run(
         _ settings: LiveStreamSettings = .init(flush: .realtime), maximumConnections: Int = 100,
-        tls: TLSContextStore? = nil, clusterSecret: String? = nil,
+        tls: TLSContextStore? = nil, clusterSecret: String? = nil, audioForm: AudioForm = .source,
         configure: (inout RTMPSessionConfiguration) -> Void = { _ in }, _ body: (Fixture) async throws -> Void
     ) async throws {
         let fixture = try await Fixture(
             settings, maximumConnections: maximumConnections, tls: tls, clusterSecret: clusterSecret,
-            configure: configure)
+            audioForm: audioForm, configure: configure)
         let outcome: Result<Void, any Error>
         do {
             outcome = .success(try await body(fixture))

@@ -34,6 +34,26 @@ package struct GOPCache: Sendable {
         self.events.append(event)
     }
 
+    /// When the cached events begin; `nil` without any.
+    package var startTime: MediaTime? {
+        guard case .frame(let frame) = self.events.first else { return nil }
+        return frame.dts
+    }
+
+    /// The cached events, each with the state that contains it.
+    package func replay(_ body: (MediaEvent, StreamState) -> Void) {
+        var state = self.startState
+        for event in self.events {
+            switch event {
+            case .track(let track) where track.kind == .video: state.video = track
+            case .track(let track): state.audio = track
+            case .metadata(let metadata): state.metadata = metadata
+            case .frame, .data: break
+            }
+            body(event, state)
+        }
+    }
+
     package mutating func clear() {
         self.events.removeAll(keepingCapacity: true)
         self.bytes = 0

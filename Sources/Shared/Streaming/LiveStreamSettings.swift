@@ -11,11 +11,13 @@ package struct LiveStreamSettings: Sendable, Hashable {
     /// How long a stream with neither publisher nor viewer is kept.
     package var idleTimeout: TimeAmount
     package var timeline: TimelineConfiguration
+    /// How long transcoding of audio goes on when nobody needs it any more.
+    package var audioLinger: TimeAmount
 
     package init(
         flush: FlushPolicy = .balanced, gopCacheBytes: Int = 32 << 20, publish: PublishSettings = .init(),
         slowViewer: SlowViewerPolicy = .init(), idleTimeout: TimeAmount = .seconds(10),
-        timeline: TimelineConfiguration = .init()
+        timeline: TimelineConfiguration = .init(), audioLinger: TimeAmount = .seconds(5)
     ) {
         self.flush = flush
         self.gopCacheBytes = gopCacheBytes
@@ -23,5 +25,6 @@ package struct LiveStreamSettings: Sendable, Hashable {
         self.slowViewer = slowViewer
         self.idleTimeout = idleTimeout
         self.timeline = timeline
+        self.audioLinger = audioLinger
     }
 }

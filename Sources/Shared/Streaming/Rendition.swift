@@ -39,16 +39,19 @@ package struct RenditionID: Sendable, Hashable {
     package var variant: String
     package var framing: RenditionFraming
     package var selection: TrackSelection
+    /// The codec that its audio must have.
+    package var audio: AudioForm
     package var flush: FlushPolicy
 
     package init(
         format: String, variant: String = "", framing: RenditionFraming = .none, selection: TrackSelection = .all,
-        flush: FlushPolicy
+        audio: AudioForm = .source, flush: FlushPolicy
     ) {
         self.format = format
         self.variant = variant
         self.framing = framing
         self.selection = selection
+        self.audio = audio
         self.flush = flush
     }
 }
@@ -122,12 +125,20 @@ package struct FlushPolicy: Sendable, Hashable {
     package var slabInterval: TimeAmount?
     /// Viewers are dealt into this many groups that take turns, one turn a slab interval.
     package var turns: Int
+    /// Where video leaves at once: audio waits for a video frame to ride with, which saves a write each time.
+    package var holdsAudio = true
 
     /// How long audio waits for a video frame to ride with, where video leaves at once.
     package static let audioWait = TimeAmount.milliseconds(40)
 
     /// Each video frame leaves at once.
     package static let realtime = FlushPolicy(slabInterval: nil, turns: 1)
+    /// Each frame of audio and video leaves at once: for other nodes, whose viewers may want it evenly.
+    package static let immediate: FlushPolicy = {
+        var policy = FlushPolicy(slabInterval: nil, turns: 1)
+        policy.holdsAudio = false
+        return policy
+    }()
     /// A viewer gets a write every 100 ms.
     package static let low = FlushPolicy(slabInterval: .milliseconds(50), turns: 2)
     /// A viewer gets a write every 350 ms.

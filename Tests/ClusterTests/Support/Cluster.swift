@@ -50,6 +50,7 @@ final class ClusterNode: Sendable {
     var rtmpPort: Int { self.ports[0] }
     var httpPort: Int { self.ports[1] }
     var apiPort: Int { self.ports[2] }
+    var webRTCPort: Int { self.ports[3] }
 
     init(
         _ name: String, role: String, ports: [Int], settings: [String: String], sandbox: Sandbox,
@@ -222,10 +223,11 @@ final class Cluster: Sendable {
     static func node(
         _ name: String, role: String, _ settings: [String: String], _ sandbox: Sandbox, _ launch: Launch = Launch()
     ) async throws -> ClusterNode {
-        let ports = try Sandbox.freePorts(3)
+        let ports = try Sandbox.freePorts(4)
         let own = [
             "node.id": name, "node.advertise": "127.0.0.1", "rtmp.listen": "127.0.0.1:\(ports[0])",
             "http.listen": "127.0.0.1:\(ports[1])", "api.listen": "127.0.0.1:\(ports[2])",
+            "rtc.listen": "127.0.0.1:\(ports[3])",
         ]
         let node = try ClusterNode(
             name, role: role, ports: ports, settings: own.merging(settings) { $1 }, sandbox: sandbox,

@@ -87,8 +87,8 @@ extension CoordinatorRoutes {
             let region = try request.query.text("region", limit: 64) ?? ""
             return try Self.json(PublishRoutes(origins: await self.core.publishRoutes(for: key, region: region)))
         }
-        // Publishers come by RTMP.
-        let protocols = wish.protocols.filter { $0 == .rtmp }
+        // The others only play.
+        let protocols = wish.protocols.filter { $0 == .rtmp || $0 == .webRTC }
         let routes = await self.core.publishRoutes(for: key, region: wish.region).prefix(wish.limit)
         var nodes: [MediaNode] = []
         for route in routes {
@@ -96,13 +96,16 @@ extension CoordinatorRoutes {
             nodes.append(
                 MediaNode(node: node, utilisation: await self.core.utilisation(of: route.node), isSuspect: false))
         }
-        return try self.urls(for: key, isLive: await self.core.isLive(key), nodes: nodes, protocols: protocols)
+        return try self.urls(
+            for: key, isLive: await self.core.isLive(key), nodes: nodes, protocols: protocols, toPublish: true)
     }
 
     private func urls(
-        for key: StreamKey, isLive: Bool, nodes: [MediaNode], protocols: [MediaProtocol]
+        for key: StreamKey, isLive: Bool, nodes: [MediaNode], protocols: [MediaProtocol], toPublish: Bool = false
     ) throws -> Response {
-        let urls = nodes.flatMap { node in protocols.compactMap { MediaURLs.url(of: key, at: node, by: $0) } }
+        let urls = nodes.flatMap { node in
+            protocols.compactMap { MediaURLs.url(of: key, at: node, by: $0, toPublish: toPublish) }
+        }
         return try Self.json(MediaURLs(key: key, isLive: isLive, urls: urls))
     }
 

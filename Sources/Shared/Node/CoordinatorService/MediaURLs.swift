@@ -6,6 +6,8 @@ enum MediaProtocol: String, Codable, Hashable, CaseIterable {
     case rtmp, flv
     case wsFLV = "ws-flv"
     case hls, dash
+    /// By WHEP, and by WHIP for publishers.
+    case webRTC = "webrtc"
 }
 
 /// Answer of `GET /api/v1/routes/play` and `…/publish` with `format`.
@@ -44,7 +46,9 @@ struct MediaURLs: Codable, Hashable {
     }
 
     /// `nil` if the node does not serve the protocol.
-    static func url(of key: StreamKey, at node: MediaNode, by protocol: MediaProtocol) -> Entry? {
+    static func url(
+        of key: StreamKey, at node: MediaNode, by protocol: MediaProtocol, toPublish: Bool = false
+    ) -> Entry? {
         let path = "/\(self.escaped(key.app))/\(self.escaped(key.name))"
         let vhost = key.vhost == StreamKey.defaultVhost ? "" : "?vhost=\(self.escaped(key.vhost))"
         let host = self.host(node.node)
@@ -57,6 +61,7 @@ struct MediaURLs: Codable, Hashable {
             case .wsFLV: "ws://\(http)\(path).flv\(vhost)"
             case .hls: "http://\(http)\(path).m3u8\(vhost)"
             case .dash: "http://\(http)\(path).mpd\(vhost)"
+            case .webRTC: "http://\(http)\(path)/\(toPublish ? "whip" : "whep")\(vhost)"
             }
         return Entry(
             protocol: `protocol`, url: url, node: node.node.id, region: node.node.region, role: node.node.role,

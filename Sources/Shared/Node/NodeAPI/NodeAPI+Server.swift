@@ -16,8 +16,11 @@ extension NodeAPI {
     }
 
     /// A router that hands every request to this API. `HEAD` goes where `GET` goes.
-    package func router() -> Router<APIContext> {
+    ///
+    /// `prepare` may add what comes before the API.
+    package func router(_ prepare: (Router<APIContext>) -> Void = { _ in }) -> Router<APIContext> {
         let router = APIServer.makeRouter()
+        prepare(router)
         let responder = NodeAPIResponder(self, context: APIContext.self)
         for method in [HTTPRequest.Method.get, .post, .put, .patch, .delete] {
             router.on("", method: method, responder: responder)

@@ -13,9 +13,10 @@ package final class NodeAPI: Sendable {
         self.services = services
     }
 
-    /// Whether a path needs no credentials: probes carry none.
+    /// Whether a path needs no credentials of the API: probes carry none, and publishers and players of WebRTC have those
+    /// of their streams.
     package static func isOpen(path: String) -> Bool {
-        ["/healthz", "/readyz", "/api/v1/health"].contains(path)
+        ["/healthz", "/readyz", "/api/v1/health"].contains(path) || path.hasPrefix("/rtc/v1/")
     }
 
     /// Answers a request that came through the coordinator.

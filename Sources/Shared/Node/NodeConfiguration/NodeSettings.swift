@@ -20,6 +20,7 @@ package struct NodeSettings: Sendable, Equatable {
     package var limits = LimitSettings()
     package var rtmp = RTMPSettings()
     package var http = HTTPSettings()
+    package var rtc = WebRTCSettings()
     package var api = APISettings()
     package var access = AccessSettings()
     package var hooks = HookSettings()

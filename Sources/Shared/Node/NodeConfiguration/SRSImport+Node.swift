@@ -29,9 +29,10 @@ extension SRSImport {
         case "http_server", "http_stream": self.readHTTPServer(directive)
         case "rtmps": self.readTLS(directive, section: "rtmp.tls", defaultPort: "1443")
         case "exporter": self.readExporter(directive)
-        case "srt_server", "rtc_server", "stream_caster":
+        case "rtc_server": self.readRTCServer(directive)
+        case "srt_server", "stream_caster":
             guard Self.isEnabled(directive) else { return }
-            self.note(directive, "Weir takes in and serves RTMP, and serves HTTP-FLV, HLS and DASH")
+            self.note(directive, "Weir takes in RTMP and WebRTC, and serves these, HTTP-FLV, HLS and DASH")
         case "tencentcloud_cls", "tencentcloud_apm":
             guard Self.isEnabled(directive) else { return }
             self.note(directive, "logs are lines or JSON on standard error (log.format), numbers at /metrics")
@@ -169,6 +170,9 @@ extension SRSImport {
         guard let first = statements.first else { return }
         if !statements.contains(where: { $0.name == "http_server" || $0.name == "http_stream" }) {
             self.set("http.listen", [], first, comment: "without http_server SRS has none")
+        }
+        if !statements.contains(where: { $0.name == "rtc_server" }) {
+            self.set("rtc.enabled", ["false"], first, comment: "without rtc_server SRS has none")
         }
     }
 }

@@ -53,6 +53,7 @@ extension SRSImport {
         case "security": self.readSecurity(directive)
         case "refer": self.readRefer(directive)
         case "forward": self.readForward(directive)
+        case "rtc": self.readRTC(directive)
         case let name:
             switch Self.legacy[name] {
             case "play": self.readPlay(directive)
@@ -69,7 +70,7 @@ extension SRSImport {
             "transcode": "streams are not transcoded; a program that plays and publishes can",
             "ingest": "nothing is pulled from files and cameras; a program that publishes can",
             "exec": "no programs are started; stream.hooks.on_publish calls a server that can",
-            "rtc": "WebRTC is not served", "srt": "SRT is not served", "hds": "HDS is not served",
+            "srt": "SRT is not served", "hds": "HDS is not served",
             "http_static": "only files of streams are served", "bandcheck": "there is no bandwidth test",
             "include": "the file is not read: import it on its own, or put it here",
         ]

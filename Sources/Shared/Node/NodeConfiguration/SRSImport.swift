@@ -108,6 +108,13 @@ package struct SRSImport {
             self.note(self.entries.remove(at: index).directive, "\(problem.key): \(text)")
             return true
         }
+        // SRS shares a port of HTTP with WebRTC.
+        if problem.key == "rtc.tcp.listen", let index = self.entries.firstIndex(where: { $0.key == "rtc.tcp.enabled" })
+        {
+            self.entries[index].values = ["false"]
+            self.entries[index].comment = "the port of rtc.listen is another server's"
+            return true
+        }
         for vhost in self.vhosts.indices {
             // The only vhost is the section `stream`.
             let prefixes = ["vhosts[\(vhost)].stream.", "stream."]

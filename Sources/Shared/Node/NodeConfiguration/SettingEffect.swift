@@ -18,6 +18,7 @@ extension SettingSchema {
         "limits": .now,
         "rtmp": .restart,
         "http": .restart, "http.trusted_proxies": .now,
+        "rtc": .restart, "rtc.ice_servers": .now, "rtc.ice_username": .now, "rtc.ice_credential": .now,
         "api": .restart, "api.token": .now, "api.username": .now, "api.password": .now,
         "access": .newSessions,
         "hooks": .restart,

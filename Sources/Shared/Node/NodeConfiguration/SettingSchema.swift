@@ -12,7 +12,8 @@ package enum SettingSchema {
     }
 
     static let sections: [Section] = [
-        general, node, log, shutdown, limitsSection, rtmp, http, api, accessSection, hooksSection, heartbeatSection,
+        general, node, log, shutdown, limitsSection, rtmp, http, rtcSection, api, accessSection, hooksSection,
+        heartbeatSection,
         metricsSection, cluster, edge, mediaSection, streamSection, coordinator,
     ]
 
@@ -337,7 +338,7 @@ package enum SettingSchema {
     ]
 
     private static let streamFields =
-        basicStreamFields + accessFields + limitFields + hookFields + forwardFields + packagingFields
+        basicStreamFields + rtcFields + accessFields + limitFields + hookFields + forwardFields + packagingFields
 }
 
 // MARK: - Lookup

@@ -11,6 +11,7 @@ extension NodeSettings {
             self.checkCoordinator(&found)
             self.checkTLS("coordinator.tls", self.coordinator.tls, &found)
         case .origin, .edge:
+            self.checkRTC(&found)
             self.checkListeners(&found)
             self.checkTLS("rtmp.tls", self.rtmp.tls, &found)
             self.checkTLS("http.tls", self.http.tls, &found)
@@ -36,6 +37,7 @@ extension NodeSettings {
                 ("rtmp.tls.certificate", self.rtmp.tls.certificate), ("rtmp.tls.key", self.rtmp.tls.key),
                 ("http.tls.certificate", self.http.tls.certificate), ("http.tls.key", self.http.tls.key),
                 ("api.tls.certificate", self.api.tls.certificate), ("api.tls.key", self.api.tls.key),
+                ("rtc.certificate", self.rtc.certificate), ("rtc.key", self.rtc.key),
                 ("access.jwt.public_key", self.access.jwt.publicKey),
             ]
         return files.filter { !$0.1.isEmpty && !isReadable($0.1) }.map { key, path in
@@ -89,8 +91,9 @@ extension NodeSettings {
             let keys = media.map(\.key).joined(separator: ", ")
             found.add("rtmp.listen", "the \(self.role.rawValue) would serve nobody: \(keys) are all empty")
         }
-        Self.checkPorts(
-            media + [("api.listen", [self.api.listen]), ("api.tls.listen", self.api.tls.listen)], &found)
+        let listeners = media + [("api.listen", [self.api.listen]), ("api.tls.listen", self.api.tls.listen)]
+        Self.checkPorts(listeners, &found)
+        self.checkRTCPorts(others: listeners, &found)
     }
 
     private static func checkPorts(
@@ -194,7 +197,7 @@ struct Contradictions {
 
 extension ListenAddress {
     /// Whether two listeners cannot both exist: the same port on the same address or on all addresses.
-    fileprivate func overlaps(_ other: ListenAddress) -> Bool {
+    func overlaps(_ other: ListenAddress) -> Bool {
         guard self.port == other.port, self.port != 0 else { return false }
         return self.host == other.host || self.isWildcard || other.isWildcard
     }

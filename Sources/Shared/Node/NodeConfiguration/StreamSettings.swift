@@ -22,6 +22,8 @@ package struct StreamSettings: Sendable, Equatable {
     package var idleTimeout = TimeAmount.seconds(10)
     package var timeline = Timeline()
     package var flv = FLV()
+    package var rtc = RTC()
+    package var audio = Audio()
     package var hls = HLS()
     package var dvr = DVR()
     package var snapshot = Snapshot()

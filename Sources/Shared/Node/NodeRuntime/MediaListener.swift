@@ -10,6 +10,7 @@ import PlayerPage
 import ServiceLifecycle
 import StreamHub
 import TLSContexts
+import WebRTCSignalling
 
 /// One HTTP listener for media.
 struct MediaListener {
@@ -20,6 +21,8 @@ struct MediaListener {
     let objects: NodeObjects
     /// `nil` without a player page.
     let listing: StreamListing?
+    /// `nil` where WebRTC is off.
+    let webRTC: WebRTCRoutes?
     let tls: TLSContextStore?
     let group: MultiThreadedEventLoopGroup
     let logger: Logger
@@ -27,8 +30,9 @@ struct MediaListener {
     let onBound: @Sendable () -> Void
 
     func application() -> some ApplicationProtocol {
-        let router = Router(options: .autoGenerateHeadEndpoints)
+        let router = Router(context: SignallingContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: NoSniffing())
+        self.webRTC?.add(to: router)
         if let listing = self.listing {
             self.addPage(to: router, listing)
         } else {
@@ -47,7 +51,7 @@ struct MediaListener {
             logger: self.logger.quiet)
     }
 
-    private func addPage(to router: Router<BasicRequestContext>, _ listing: StreamListing) {
+    private func addPage(to router: Router<SignallingContext>, _ listing: StreamListing) {
         router.get("/api/streams.json") { request, _ in
             let host = request.head.authority ?? ""
             return try await listing.json(host: request.uri.queryParameters["vhost"].map { String($0) } ?? host)
@@ -70,11 +74,11 @@ struct MediaListener {
 
 /// Every answer is what its `Content-Type` says, errors of the router included.
 private struct NoSniffing: RouterMiddleware {
-    typealias Context = BasicRequestContext
+    typealias Context = SignallingContext
 
     func handle(
-        _ request: Request, context: BasicRequestContext,
-        next: @concurrent (Request, BasicRequestContext) async throws -> Response
+        _ request: Request, context: SignallingContext,
+        next: @concurrent (Request, SignallingContext) async throws -> Response
     ) async throws -> Response {
         var response: Response
         do {

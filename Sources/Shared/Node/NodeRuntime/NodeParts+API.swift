@@ -23,6 +23,7 @@ import SegmentStore
 import ServiceLifecycle
 import Snapshots
 import StreamHub
+import WebRTCSignalling
 
 /// What the node's API tells and does.
 extension NodeParts {
@@ -142,8 +143,11 @@ extension NodeParts {
         configuration.offersBasic = !settings.username.isEmpty
         configuration.corsOrigins = settings.corsOrigins
         configuration.hosts = settings.hosts
+        // SRS has WHIP and WHEP on this port.
+        let routes = self.webRTCRoutes(corsOrigins: settings.corsOrigins)
         return APIServer(
-            configuration: configuration, router: api.router(), tls: self.apiTLS, group: self.group, logger: self.logger
+            configuration: configuration, router: api.router { routes?.add(to: $0) }, tls: self.apiTLS,
+            group: self.group, logger: self.logger
         )
     }
 

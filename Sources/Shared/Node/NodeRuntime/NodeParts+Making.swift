@@ -55,6 +55,7 @@ extension NodeParts {
             playerNoDelay: { live.streamSettings(for: $0).play.tcpNoDelay.option }, sessions: registry,
             clusterSecret: settings.cluster.secretText)
         configuration.trustsLocalNodes = settings.cluster.isUsed
+        configuration.audioForm = { live.streamSettings(for: $0).audio.live.form }
         return configuration
     }
 

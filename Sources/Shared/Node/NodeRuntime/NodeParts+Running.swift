@@ -15,12 +15,16 @@ import RTMPServer
 import ServiceLifecycle
 import StreamHub
 import TLSContexts
+import Transcoding
+import WebRTCServer
 
 /// What runs, from the first listener to the last byte.
 extension NodeParts {
     struct Bound {
         var rtmp: [ListenAddress]
         var http: [ListenAddress]
+        /// The port of WebRTC's first UDP listener.
+        var webRTC: Int?
     }
 
     /// How long a stopping node waits for the receivers of hooks.
@@ -39,7 +43,19 @@ extension NodeParts {
                 try await self.rtmp.listen(host: address.host, port: address.port, tls: self.rtmpTLS)
             }
         }
-        return Bound(rtmp: rtmp, http: self.settings.http.listen)
+        return Bound(rtmp: rtmp, http: self.settings.http.listen, webRTC: try await self.listenForWebRTC())
+    }
+
+    /// The port of the first UDP listener; `nil` where WebRTC is off.
+    private func listenForWebRTC() async throws -> Int? {
+        guard let server = self.webRTC else { return nil }
+        do {
+            try await server.start()
+        } catch {
+            let addresses = self.settings.rtc.listen.map(\.description).joined(separator: ", ")
+            throw ListenError(key: "rtc.listen", address: addresses, cause: "\(error)")
+        }
+        return server.boundAddresses.first.flatMap { $0.address.port }
     }
 
     /// Says which setting an address that cannot be bound comes from.
@@ -128,12 +144,14 @@ extension NodeParts {
             vhost: { live.vhost(forDomain: $0) }, objectGate: self.fileGate, sessions: self.registry,
             connectionLimit: self.httpConnections)
         configuration.trustsProxy = { rules.trusts($0) }
+        configuration.audioForm = { live.streamSettings(for: $0).audio.live.form }
         let listing =
             self.settings.http.playerPage
             ? StreamListing(settings: live, vitals: self.vitals, link: self.link) : nil
         return MediaListener(
             address: address, configuration: configuration, gate: self.gate, hub: self.hub, objects: self.objects,
-            listing: listing, tls: tls, group: self.group, logger: self.logger, onBound: onBound
+            listing: listing, webRTC: self.webRTCRoutes(corsOrigins: self.settings.http.corsOrigins), tls: tls,
+            group: self.group, logger: self.logger, onBound: onBound
         ).application()
     }
 
@@ -141,6 +159,7 @@ extension NodeParts {
 
     /// The node is empty, or its time is over: those who are left are told, and their last bytes leave.
     func stopAccepting() async {
+        await self.webRTC?.shutdown()
         await self.rtmp.stopAccepting()
         self.rtmp.endConnections()
         let end = NIODeadline.now() + .seconds(2)
@@ -155,6 +174,7 @@ extension NodeParts {
         self.objects.cache?.shutdown()
         try? await self.cacheClient?.shutdown()
         await self.media?.close()
+        await self.transcoding.close()
         try? await self.keyClient.shutdown()
         self.lag.stop()
     }

@@ -17,6 +17,8 @@ import Recorder
 import StreamHub
 import Synchronization
 import TLSContexts
+import Transcoding
+import WebRTCServer
 
 /// Whether the node's listeners are bound.
 final class ListenerState: Sendable {
@@ -47,6 +49,7 @@ struct NodeParts {
     let registry = SessionRegistry()
     let readiness = ListenerState()
     let hub: StreamHub
+    let transcoding: TranscodingService
     let link: ClusterLink?
     let claims: StreamClaims
     let relay: RelayService?
@@ -59,6 +62,8 @@ struct NodeParts {
     let objectSessions: ObjectSessions
     let fileGate: FileGate
     let rtmp: RTMPServer
+    /// `nil` where WebRTC is off.
+    let webRTC: WebRTCServer?
     let rtmpTLS: TLSContextStore?
     let httpTLS: TLSContextStore?
     let apiTLS: TLSContextStore?
@@ -82,6 +87,8 @@ struct NodeParts {
 
         // Who is in.
         self.hub = StreamHub(sessions: self.registry) { live.streamSettings(for: $0).live }
+        self.transcoding = TranscodingService(logger: logger) { live.streamSettings(for: $0).audio.transcoding }
+        self.hub.audioTranscoders = self.transcoding
         self.rules = try AccessRuleBook(settings: live, logger: logger)
         self.keyClient = HTTPClient(
             eventLoopGroupProvider: .shared(group), configuration: .init(redirectConfiguration: .disallow))
@@ -127,6 +134,9 @@ struct NodeParts {
             group: group, configuration: Self.rtmp(settings, live: live, registry: self.registry), gate: self.gate,
             hub: self.hub, logger: logger)
         server.value = self.rtmp
+        self.webRTC = try Self.webRTC(live, registry: self.registry).map { [gate, hub] configuration in
+            try WebRTCServer(group: group, configuration: configuration, gate: gate, hub: hub, logger: logger)
+        }
 
         // What is made of streams.
         self.media =

@@ -56,7 +56,8 @@ package struct NodeService: Service {
             "\(self.settings.role.rawValue) ready",
             metadata: [
                 "node": "\(self.settings.node.id)", "rtmp": "\(bound.rtmp)", "http": "\(bound.http)",
-                "api": "\(self.settings.api.listen)", "loops": "\(self.settings.eventLoops)",
+                "api": "\(self.settings.api.listen)", "webrtc": "\(bound.webRTC.map { "\($0)" } ?? "off")",
+                "loops": "\(self.settings.eventLoops)",
             ])
     }
 }

@@ -13,10 +13,12 @@ import Snapshots
 extension LiveSettings {
     /// How the segments of a stream are made; `nil` if they are not.
     func segments(of key: StreamKey) -> SegmentStoreConfiguration? {
-        let hls = self.streamSettings(for: key).hls
+        let stream = self.streamSettings(for: key)
+        let hls = stream.hls
         guard hls.enabled else { return nil }
         return SegmentStoreConfiguration(
-            packaging: hls.packaging, disk: hls.disk ? self.disk(hls, of: key) : nil, disposeMillis: hls.dispose.millis)
+            packaging: hls.packaging, disk: hls.disk ? self.disk(hls, of: key) : nil, disposeMillis: hls.dispose.millis,
+            audioForm: stream.audio.packaged.form)
     }
 
     private func disk(_ hls: StreamSettings.HLS, of key: StreamKey) -> SegmentStoreConfiguration.Disk {
@@ -35,10 +37,11 @@ extension LiveSettings {
     }
 
     func recording(of key: StreamKey) -> RecordingSettings {
-        let dvr = self.streamSettings(for: key).dvr
+        let stream = self.streamSettings(for: key)
+        let dvr = stream.dvr
         return RecordingSettings(
             isEnabled: dvr.enabled, configuration: dvr.recorder,
-            pattern: self.pattern(dvr.path, of: key) ?? .recordings)
+            pattern: self.pattern(dvr.path, of: key) ?? .recordings, audioForm: stream.audio.packaged.form)
     }
 
     /// How pictures of a stream are made; `nil` if they are not.

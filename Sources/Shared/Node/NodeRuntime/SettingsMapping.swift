@@ -7,6 +7,7 @@ import NodeConfiguration
 import Placement
 import RTMP
 import Streaming
+import Transcoding
 
 /// The settings of the modules, made from the configuration.
 extension StreamSettings {
@@ -27,6 +28,21 @@ extension StreamSettings {
         case .asPublished: .asPublished
         case .enhanced: .enhanced
         case .legacy: .legacy
+        }
+    }
+}
+
+extension StreamSettings.Audio {
+    var transcoding: AudioTranscodingSettings {
+        AudioTranscodingSettings(aacBitRate: self.aacBitRate, opusBitRate: self.opusBitRate)
+    }
+}
+
+extension StreamSettings.Audio.Form {
+    var form: AudioForm {
+        switch self {
+        case .source: .source
+        case .aac: .aac
         }
     }
 }

@@ -109,8 +109,11 @@ final class StreamListing: Sendable {
 
     private func formats(_ key: StreamKey) -> [String] {
         let hls = self.settings.streamSettings(for: key).hls
-        guard hls.enabled else { return ["flv"] }
-        return hls.dash && hls.container == .fmp4 ? ["hls", "dash", "flv"] : ["hls", "flv"]
+        let hasDASH = hls.enabled && hls.dash && hls.container == .fmp4
+        let offered = [
+            "hls": hls.enabled, "dash": hasDASH, "flv": true, "webrtc": self.settings.current.rtc.isEnabled,
+        ]
+        return ["hls", "dash", "flv", "webrtc"].filter { offered[$0] == true }
     }
 }
 

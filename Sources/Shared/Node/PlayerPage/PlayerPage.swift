@@ -1,6 +1,7 @@
 package import NIOCore
 
-/// The page with the list of live streams and the player, which every origin and edge serves at `/`.
+/// The page with the list of live streams and the player, which every origin and edge serves at `/`, and the page that
+/// publishes from a browser, at `/publish.html`.
 ///
 /// Its files are part of the program (`Page/` is embedded), need nothing from elsewhere and refer to each other and to
 /// `api/streams.json` by relative addresses, so the page also works below a path that a proxy puts in front.
@@ -25,7 +26,9 @@ package enum PlayerPage {
     private static let assets: [String: Asset] = {
         let html = Asset(type: "text/html; charset=utf-8", bytes: PackageResources.index_html)
         var assets = ["/": html, "/index.html": html]
+        assets["/publish.html"] = Asset(type: "text/html; charset=utf-8", bytes: PackageResources.publish_html)
         assets["/player.css"] = Asset(type: "text/css; charset=utf-8", bytes: PackageResources.player_css)
+        assets["/publish.css"] = Asset(type: "text/css; charset=utf-8", bytes: PackageResources.publish_css)
         assets["/favicon.svg"] = Asset(type: "image/svg+xml", bytes: PackageResources.favicon_svg)
         let scripts = [
             ("/player.js", PackageResources.player_js), ("/player-buffer.js", PackageResources.player_buffer_js),
@@ -33,6 +36,11 @@ package enum PlayerPage {
             ("/player-mp4.js", PackageResources.player_mp4_js),
             ("/player-native.js", PackageResources.player_native_js),
             ("/player-playlist.js", PackageResources.player_playlist_js),
+            ("/player-whep.js", PackageResources.player_whep_js), ("/publish.js", PackageResources.publish_js),
+            ("/publish-sources.js", PackageResources.publish_sources_js),
+            ("/publish-whip.js", PackageResources.publish_whip_js),
+            ("/webrtc-session.js", PackageResources.webrtc_session_js),
+            ("/webrtc-stats.js", PackageResources.webrtc_stats_js),
         ]
         for (path, bytes) in scripts {
             assets[path] = Asset(type: "text/javascript; charset=utf-8", bytes: bytes)

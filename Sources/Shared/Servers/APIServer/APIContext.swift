@@ -2,9 +2,11 @@ package import Hummingbird
 package import NIOCore
 
 /// What a route knows of its request beside the request.
-package struct APIContext: RequestContext {
+package struct APIContext: RequestContext, RemoteAddressRequestContext {
     package var coreContext: CoreRequestContextStorage
     package let channel: any Channel
+    /// The peer of the connection; that of the whole connection for streams of HTTP/2.
+    package var remoteAddress: SocketAddress? { self.channel.remoteAddress ?? self.channel.parent?.remoteAddress }
     /// Who asks. Set before the request is routed; only routes that are open have none.
     package var principal: APIPrincipal?
     /// The address of the client, behind trusted proxies, too. `unknown` if the socket tells none.

@@ -11,9 +11,9 @@ package struct FLVRendition: RenditionEncoder {
     package init(hevc: FLVHEVCForm = .asPublished) { self.hevc = hevc }
 
     package static func id(
-        framing: RenditionFraming, selection: TrackSelection = .all, flush: FlushPolicy
+        framing: RenditionFraming, selection: TrackSelection = .all, audio: AudioForm = .source, flush: FlushPolicy
     ) -> RenditionID {
-        RenditionID(format: "flv", framing: framing, selection: selection, flush: flush)
+        RenditionID(format: "flv", framing: framing, selection: selection, audio: audio, flush: flush)
     }
 
     package func writeHeader(_ state: StreamState, into buffer: inout ByteBuffer) {

@@ -3,6 +3,7 @@ package import Media
 package import NIOCore
 package import NIOPosix
 package import StreamHub
+package import Streaming
 
 /// What the HTTP delivery of media needs to know.
 package struct MediaHTTPConfiguration: Sendable {
@@ -10,6 +11,8 @@ package struct MediaHTTPConfiguration: Sendable {
     package var corsOrigins: [String]
     /// How HEVC is signalled to the players of a stream.
     package var hevcForm: @Sendable (StreamKey) -> FLVHEVCForm
+    /// In which codec the players of a stream get its audio, unless they ask for the source's with `?audio=source`.
+    package var audioForm: @Sendable (StreamKey) -> AudioForm
     /// `TCP_NODELAY` of viewers; `nil` lets the kernel join small writes while older ones are on their way.
     package var playerNoDelay: @Sendable (StreamKey) -> Bool?
     package var isTLS: Bool
@@ -37,6 +40,7 @@ package struct MediaHTTPConfiguration: Sendable {
     package init(
         corsOrigins: [String] = ["*"],
         hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished },
+        audioForm: @escaping @Sendable (StreamKey) -> AudioForm = { _ in .source },
         playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil },
         isTLS: Bool = false,
         vhost: @escaping @Sendable (_ domain: String) -> String = { _ in StreamKey.defaultVhost },
@@ -49,6 +53,7 @@ package struct MediaHTTPConfiguration: Sendable {
     ) {
         self.corsOrigins = corsOrigins
         self.hevcForm = hevcForm
+        self.audioForm = audioForm
         self.playerNoDelay = playerNoDelay
         self.isTLS = isTLS
         self.vhost = vhost

@@ -12,6 +12,8 @@ struct MediaHTTPRequest: Sendable, Equatable {
     var query: String
     var token: String
     var selection: TrackSelection
+    /// The client takes the audio as it was published.
+    var wantsSourceAudio: Bool
     /// The key of a WebSocket upgrade.
     var webSocketKey: String?
     /// The client closes after this answer, so its end can mark the end of the body.
@@ -39,6 +41,7 @@ struct MediaHTTPRequest: Sendable, Equatable {
         case "video": self.selection = .videoOnly
         default: self.selection = .all
         }
+        self.wantsSourceAudio = items["audio"] == "source"
         self.host = RequestTarget.withoutPort(target.authority.map(String.init) ?? fields.host)
         self.origin = fields.origin
         self.method = fields.method

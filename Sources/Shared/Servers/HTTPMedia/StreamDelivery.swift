@@ -78,9 +78,12 @@ final class StreamDelivery {
 
     /// Takes part in the stream.
     func join() {
-        let hevc = self.wire.configuration.hevcForm(self.grant.stream.key)
+        let key = self.grant.stream.key
+        let hevc = self.wire.configuration.hevcForm(key)
         let id = FLVRendition.id(
-            framing: self.request.framing, selection: self.request.selection, flush: self.grant.stream.settings.flush)
+            framing: self.request.framing, selection: self.request.selection,
+            audio: self.request.wantsSourceAudio ? .source : self.wire.configuration.audioForm(key),
+            flush: self.grant.stream.settings.flush)
         self.grant.stream.join(self.viewer, rendition: id) { FLVRendition(hevc: hevc) }
             .hop(to: self.wire.context.eventLoop).assumeIsolated().whenComplete { result in
                 if case .success(true) = result { return }

@@ -18,9 +18,9 @@ package struct RTMPRendition: RenditionEncoder {
     }
 
     package static func id(
-        chunkSize: Int, selection: TrackSelection = .all, flush: FlushPolicy
+        chunkSize: Int, selection: TrackSelection = .all, audio: AudioForm = .source, flush: FlushPolicy
     ) -> RenditionID {
-        RenditionID(format: "rtmp", variant: "\(chunkSize)", selection: selection, flush: flush)
+        RenditionID(format: "rtmp", variant: "\(chunkSize)", selection: selection, audio: audio, flush: flush)
     }
 
     package func writeHeader(_ state: StreamState, into buffer: inout ByteBuffer) {}

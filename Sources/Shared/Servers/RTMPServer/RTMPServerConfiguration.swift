@@ -2,6 +2,7 @@ package import FLV
 package import Media
 package import RTMP
 package import StreamHub
+package import Streaming
 
 /// What an RTMP listener needs to know.
 package struct RTMPServerConfiguration: Sendable {
@@ -10,6 +11,9 @@ package struct RTMPServerConfiguration: Sendable {
     package var maximumConnections: Int
     /// How HEVC is signalled to the players of a stream.
     package var hevcForm: @Sendable (StreamKey) -> FLVHEVCForm
+    /// In which codec players of a stream get its audio that do not say in `connect` that they know more than AAC. Nodes
+    /// of the cluster get the source's.
+    package var audioForm: @Sendable (StreamKey) -> AudioForm
     /// `TCP_NODELAY` of players. `nil`: on for nodes that pull; off for players, which lets the kernel join small writes
     /// while older ones are on their way.
     package var playerNoDelay: @Sendable (StreamKey) -> Bool?
@@ -26,12 +30,14 @@ package struct RTMPServerConfiguration: Sendable {
     package init(
         session: RTMPSessionConfiguration = .init(), maximumConnections: Int = 16_000,
         hevcForm: @escaping @Sendable (StreamKey) -> FLVHEVCForm = { _ in .asPublished },
+        audioForm: @escaping @Sendable (StreamKey) -> AudioForm = { _ in .source },
         playerNoDelay: @escaping @Sendable (StreamKey) -> Bool? = { _ in nil },
         sessions: SessionRegistry = SessionRegistry(), clusterSecret: String? = nil
     ) {
         self.session = session
         self.maximumConnections = maximumConnections
         self.hevcForm = hevcForm
+        self.audioForm = audioForm
         self.playerNoDelay = playerNoDelay
         self.sessions = sessions
         self.clusterSecret = clusterSecret.flatMap { $0.isEmpty ? nil : $0 }

@@ -5,6 +5,7 @@ import Media
 import NIOCore
 import RTMP
 import StreamHub
+import Streaming
 
 /// Who the peer is, and its session's account.
 extension RTMPServerHandler {
@@ -33,6 +34,15 @@ extension RTMPServerHandler {
             if !relay.isProved { self.logger.warning("a node that does not prove itself is served as a client") }
         }
         self.account.client = client
+        self.knowsEnhancedAudio = request.fourCCs.contains { $0 == "*" || $0 == "Opus" }
+    }
+
+    /// What the client is sent of a stream: its audio as it was published if it is a node or says that it knows Opus.
+    func rendition(of grant: PlayGrant, selection: TrackSelection, flush: FlushPolicy) -> RenditionID {
+        let takesAll = self.knowsEnhancedAudio || self.relay?.isProved ?? false
+        return RTMPRendition.id(
+            chunkSize: self.configuration.session.chunkSize, selection: selection,
+            audio: takesAll ? .source : self.configuration.audioForm(grant.stream.key), flush: flush)
     }
 
     func peer(_ request: RTMPStreamRequest) -> PeerIdentity {

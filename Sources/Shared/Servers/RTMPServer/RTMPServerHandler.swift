@@ -40,6 +40,8 @@ final class RTMPServerHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     /// The peer is a node of the cluster, or says so.
     var relay: RelayIdentity?
+    /// The client says that it decodes audio other than AAC.
+    var knowsEnhancedAudio = false
     private var wantsAudio = true
     private var wantsVideo = true
     /// Whoever takes the media cannot take more.
@@ -448,12 +450,10 @@ extension RTMPServerHandler: ViewerDelegate {
         let chunkSize = self.configuration.session.chunkSize
         let hevc = self.configuration.hevcForm(grant.stream.key)
         // An edge pulls without delay: its viewers are batched there.
-        let flush = self.relay == nil ? grant.stream.settings.flush : .realtime
+        let flush = self.relay == nil ? grant.stream.settings.flush : .immediate
         PlayerSocket.tune(
             context.channel, noDelay: self.configuration.playerNoDelay(grant.stream.key) ?? (self.relay != nil))
-        grant.stream.join(
-            viewer, rendition: RTMPRendition.id(chunkSize: chunkSize, selection: selection, flush: flush)
-        ) {
+        grant.stream.join(viewer, rendition: self.rendition(of: grant, selection: selection, flush: flush)) {
             RTMPRendition(chunkSize: chunkSize, hevc: hevc)
         }.hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
             if case .success(true) = result { return }

@@ -2,6 +2,7 @@ package import Media
 package import MediaStorage
 package import NIOCore
 package import Recording
+package import Streaming
 
 /// How one stream is recorded.
 package struct RecordingSettings: Sendable, Hashable {
@@ -10,12 +11,17 @@ package struct RecordingSettings: Sendable, Hashable {
     package var configuration: RecorderConfiguration
     /// Where the files go, below the root of the recorder's `StorageWriter`.
     package var pattern: PathPattern
+    /// In which codec the audio is recorded.
+    package var audioForm: AudioForm
 
     /// `configuration` must be valid.
-    package init(isEnabled: Bool, configuration: RecorderConfiguration, pattern: PathPattern) {
+    package init(
+        isEnabled: Bool, configuration: RecorderConfiguration, pattern: PathPattern, audioForm: AudioForm = .source
+    ) {
         self.isEnabled = isEnabled
         self.configuration = configuration
         self.pattern = pattern
+        self.audioForm = audioForm
     }
 }
 

@@ -15,6 +15,7 @@ final class StreamRecording: StreamTap, @unchecked Sendable {
     }
 
     let key: StreamKey
+    var audioForm: AudioForm { self.settings.audioForm }
     private let home: any EventLoop
     private weak var stream: LiveStream?
     private let recorder: Recorder

@@ -9,6 +9,7 @@ import Streaming
 // Safety: everything is touched on the home loop of the stream it is attached to only; the reference is passed on.
 final class PackagingTap: StreamTap, @unchecked Sendable {
     let shelf: StreamShelf
+    var audioForm: AudioForm { self.shelf.configuration.audioForm }
     private var packager: StreamPackager?
     private var outputs: [PackagingOutput] = []
     /// The wall clock of this batch of events.

@@ -1,5 +1,6 @@
 package import MediaStorage
 package import Packaging
+package import Streaming
 
 /// How the segments of one stream are made, kept and served.
 package struct SegmentStoreConfiguration: Sendable, Hashable {
@@ -39,15 +40,18 @@ package struct SegmentStoreConfiguration: Sendable, Hashable {
     package var disposeMillis: Int64
     /// How many requests of a stream may wait for what comes next. Beyond it they are answered with 503.
     package var maximumWaiters: Int
+    /// In which codec the audio is packaged.
+    package var audioForm: AudioForm
 
     package init(
         packaging: PackagingConfiguration = .init(), disk: Disk? = nil, disposeMillis: Int64 = 120_000,
-        maximumWaiters: Int = 50_000
+        maximumWaiters: Int = 50_000, audioForm: AudioForm = .source
     ) {
         self.packaging = packaging
         self.disk = disk
         self.disposeMillis = disposeMillis
         self.maximumWaiters = maximumWaiters
+        self.audioForm = audioForm
     }
 
     /// Refuses what cannot work. Errors name the field.

@@ -21,6 +21,8 @@ final class HomeRendition {
     private var turnsLeft = 0
     private(set) var viewerCount = 0
     private var lateness = FlushLateness()
+    /// Where the stream gets its events from.
+    var place = AudioPlace()
 
     var id: RenditionID { self.feed.id }
 
@@ -37,7 +39,8 @@ final class HomeRendition {
 
     /// The events that arrived together were appended. `hasVideo`: one of them was a video frame.
     func batchEnded(hasVideo: Bool, now: NIODeadline) {
-        if self.id.flush.slabInterval == nil, hasVideo || !self.pending.isEmpty {
+        let flush = self.id.flush
+        if flush.slabInterval == nil, hasVideo || !flush.holdsAudio || !self.pending.isEmpty {
             self.sealAndDeliver(now: now)
         } else {
             self.armTimer()

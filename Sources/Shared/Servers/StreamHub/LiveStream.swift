@@ -26,15 +26,17 @@ package final class LiveStream: @unchecked Sendable {
     package let key: StreamKey
     package let home: any EventLoop
     package let settings: LiveStreamSettings
-    private let hub: StreamHub
+    let hub: StreamHub
 
     private var slot = PublisherSlot()
-    private var publisher: (any Publisher)?
+    private(set) var publisher: (any Publisher)?
     private var timeline: Timeline
-    private var state = StreamState()
-    private var gop: GOPCache
-    private var renditions: [RenditionID: HomeRendition] = [:]
-    private var taps: [any StreamTap] = []
+    private(set) var state = StreamState()
+    private(set) var gop: GOPCache
+    private(set) var renditions: [RenditionID: HomeRendition] = [:]
+    var taps: [TapEntry] = []
+    /// The audio that is made of the source's, by codec.
+    var derivations: [Codec: AudioDerivation] = [:]
     private var audiences: [any StreamAudience] = []
     private var graceTimer: Scheduled<Void>?
     private var idleTimer: Scheduled<Void>?
@@ -98,9 +100,10 @@ package final class LiveStream: @unchecked Sendable {
             self.state = StreamState()
             self.gop.clear()
             self.meter.sourceChanged()
+            self.endDerivations()
         }
         replaced?.publishingRevoked(.takenOver)
-        for tap in self.taps { tap.sourceStarted(epoch: epoch, continues: continues) }
+        for entry in self.taps { entry.tap.sourceStarted(epoch: epoch, continues: continues) }
         self.hub.observer?.streamChanged(self, .live(epoch: epoch))
         return true
     }
@@ -122,11 +125,10 @@ package final class LiveStream: @unchecked Sendable {
             guard let placed = self.place(event, now: now) else { continue }
             if case .frame(let frame) = placed, frame.kind == .video { hasVideo = true }
             self.gop.append(placed, state: self.state)
-            for rendition in self.renditions.values { rendition.append(placed, state: self.state, now: now) }
-            for tap in self.taps { tap.receive(placed, state: self.state, now: now) }
+            self.distribute(placed, now: now)
         }
         for rendition in self.renditions.values { rendition.batchEnded(hasVideo: hasVideo, now: now) }
-        for tap in self.taps { tap.batchEnded(now: now) }
+        for entry in self.taps { entry.tap.batchEnded(now: now) }
     }
 
     /// Puts an event on the stream's timeline; `nil` if viewers must not get it.
@@ -180,7 +182,7 @@ package final class LiveStream: @unchecked Sendable {
             self.end(.streamEnded)
         case .waiting(let until):
             self.publisher = nil
-            for tap in self.taps { tap.sourceEnded(isFinal: false) }
+            for entry in self.taps { entry.tap.sourceEnded(isFinal: false) }
             self.hub.observer?.streamChanged(self, .waiting(epoch: self.epoch))
             self.graceTimer = self.home.assumeIsolated().scheduleTask(deadline: until) { [weak self] in
                 guard let self, self.slot.deadlineReached(now: .now()) else { return }
@@ -218,7 +220,8 @@ package final class LiveStream: @unchecked Sendable {
         self.graceTimer?.cancel()
         self.graceTimer = nil
         for rendition in self.renditions.values { rendition.end(reason) }
-        for tap in self.taps { tap.sourceEnded(isFinal: true) }
+        for entry in self.taps { entry.tap.sourceEnded(isFinal: true) }
+        self.endDerivations()
         self.state = StreamState()
         self.gop.clear()
         self.publishedAt = nil
@@ -252,8 +255,7 @@ package final class LiveStream: @unchecked Sendable {
 
     private func makeRendition(_ id: RenditionID, _ encoder: any RenditionEncoder) -> HomeRendition {
         let rendition = HomeRendition(stream: self, feed: RenditionFeed(id: id, encoder: encoder))
-        let now = NIODeadline.now()
-        self.replay { rendition.append($0, state: $1, now: now) }
+        self.begin(rendition, now: .now())
         return rendition
     }
 
@@ -264,6 +266,7 @@ package final class LiveStream: @unchecked Sendable {
         guard rendition.viewerCount == 0 else { return }
         rendition.stop()
         self.renditions[id] = nil
+        self.letDerivationsLinger()
         self.checkIdle()
     }
 
@@ -272,19 +275,18 @@ package final class LiveStream: @unchecked Sendable {
     /// Lets `tap` follow the stream, from the GOP cache on if a publisher is here already. On `home`.
     package func attach(_ tap: any StreamTap) {
         self.home.assertInEventLoop()
-        guard !self.taps.contains(where: { $0 === tap }) else { return }
-        self.taps.append(tap)
-        guard self.publisher != nil else { return }
+        guard !self.taps.contains(where: { $0.tap === tap }) else { return }
+        self.taps.append(TapEntry(tap))
+        guard self.publisher != nil else { return self.place(tap) }
         tap.sourceStarted(epoch: self.epoch, continues: false)
-        let now = NIODeadline.now()
-        self.replay { tap.receive($0, state: $1, now: now) }
-        tap.batchEnded(now: now)
+        self.begin(tap, now: .now())
     }
 
     /// On `home`.
     package func detach(_ tap: any StreamTap) {
         self.home.assertInEventLoop()
-        self.taps.removeAll { $0 === tap }
+        self.taps.removeAll { $0.tap === tap }
+        self.letDerivationsLinger()
     }
 
     /// The newest frame that a picture can be made of, with its track; `nil` without video or without a GOP cache. On
@@ -292,26 +294,12 @@ package final class LiveStream: @unchecked Sendable {
     package func lastKeyframe() -> (frame: Frame, track: Track)? {
         self.home.assertInEventLoop()
         var found: (frame: Frame, track: Track)?
-        self.replay { event, state in
+        self.gop.replay { event, state in
             guard case .frame(let frame) = event, frame.kind == .video, frame.isKeyframe, let track = state.video
             else { return }
             found = (frame, track)
         }
         return found
-    }
-
-    /// The cached events, each with the state that contains it.
-    private func replay(_ body: (MediaEvent, StreamState) -> Void) {
-        var state = self.gop.startState
-        for event in self.gop.events {
-            switch event {
-            case .track(let track) where track.kind == .video: state.video = track
-            case .track(let track): state.audio = track
-            case .metadata(let metadata): state.metadata = metadata
-            case .frame, .data: break
-            }
-            body(event, state)
-        }
     }
 
     // MARK: Life
@@ -364,6 +352,7 @@ package final class LiveStream: @unchecked Sendable {
 
     private func close() {
         self.cancelIdleTimer()
+        self.endDerivations()
         self.isClosed = true
         self.hub.remove(self)
     }
@@ -406,6 +395,7 @@ package final class LiveStream: @unchecked Sendable {
             silentFor: self.slot.silence(now: now), publishedFor: self.publishedAt.map { now - $0 },
             end: self.timeline.end,
             joinedJumps: self.timeline.joinedJumps, restampedFrames: self.timeline.restampedFrames,
-            ingest: self.meter.facts(now: now), renditions: self.renditions.values.map { $0.snapshot(now: now) })
+            ingest: self.meter.facts(now: now), renditions: self.renditions.values.map { $0.snapshot(now: now) },
+            derivations: self.derivationSnapshots())
     }
 }

@@ -8,6 +8,7 @@ package final class StreamHub: Sendable {
     private struct Registry {
         var streams: [StreamKey: LiveStream] = [:]
         var observer: (any StreamObserver)?
+        var audioTranscoders: (any AudioTranscoderFactory)?
     }
 
     private let settings: @Sendable (StreamKey) -> LiveStreamSettings
@@ -27,6 +28,13 @@ package final class StreamHub: Sendable {
     package var observer: (any StreamObserver)? {
         get { self.registry.withLock { $0.observer } }
         set { self.registry.withLock { $0.observer = newValue } }
+    }
+
+    /// Makes the audio that renditions and taps ask for where the source has another; set before the first stream is
+    /// made. Without it they all get the source's audio.
+    package var audioTranscoders: (any AudioTranscoderFactory)? {
+        get { self.registry.withLock { $0.audioTranscoders } }
+        set { self.registry.withLock { $0.audioTranscoders = newValue } }
     }
 
     /// A number for a publisher or viewer that no other has on this node.

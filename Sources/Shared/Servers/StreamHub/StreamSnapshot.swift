@@ -47,6 +47,16 @@ package struct StreamSnapshot: Sendable {
     /// What came in over the last seconds.
     package let ingest: IngestFacts
     package let renditions: [RenditionSnapshot]
+    /// Audio that is made of the source's.
+    package let derivations: [DerivationSnapshot]
+}
+
+/// Audio that is made for those who cannot take the source's.
+package struct DerivationSnapshot: Sendable, Hashable {
+    package let track: Track
+    /// The renditions and taps that get it; 0 while it lingers.
+    package let followers: Int
+    package let statistics: AudioTranscoderStatistics
 }
 
 /// What a rendition of a stream holds, on the stream's home loop; the loops of its viewers hold the same slabs, and more

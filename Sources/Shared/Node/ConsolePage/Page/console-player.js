@@ -5,6 +5,7 @@ import { formatBitRate, formatClock } from "./console-format.js";
 import { FlvPlayer } from "./player/player-flv.js";
 import { HlsPlayer } from "./player/player-hls.js";
 import { NativePlayer } from "./player/player-native.js";
+import { WhepPlayer } from "./player/player-whep.js";
 
 /** A file that the browser plays by itself. */
 class FilePlayer {
@@ -38,6 +39,7 @@ const ways = [
     { name: "HLS", protocol: "hls", Player: HlsPlayer },
     { name: "HTTP-FLV", protocol: "flv", Player: FlvPlayer },
     { name: "HLS of the browser", protocol: "hls", Player: NativePlayer },
+    { name: "WebRTC", protocol: "webrtc", Player: WhepPlayer },
     { name: "MP4", protocol: "mp4", Player: FilePlayer },
 ];
 

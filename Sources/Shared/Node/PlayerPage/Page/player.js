@@ -4,6 +4,7 @@ import { supports } from "./player-buffer.js";
 import { FlvPlayer } from "./player-flv.js";
 import { HlsPlayer } from "./player-hls.js";
 import { NativePlayer } from "./player-native.js";
+import { WhepPlayer } from "./player-whep.js";
 
 const element = (id) => document.getElementById(id);
 const video = element("video");
@@ -151,17 +152,19 @@ function setText(node, text) {
 // Ways to play
 
 const ways = [
-    { id: "hls", label: "HLS", format: "hls", suffix: "m3u8", Player: HlsPlayer },
-    { id: "flv", label: "HTTP-FLV", format: "flv", suffix: "flv", Player: FlvPlayer },
-    { id: "native", label: "Browser's own HLS", format: "hls", suffix: "m3u8", Player: NativePlayer },
+    { id: "hls", label: "HLS", format: "hls", suffix: ".m3u8", Player: HlsPlayer },
+    { id: "flv", label: "HTTP-FLV", format: "flv", suffix: ".flv", Player: FlvPlayer },
+    { id: "native", label: "Browser's own HLS", format: "hls", suffix: ".m3u8", Player: NativePlayer },
+    { id: "webrtc", label: "WebRTC", format: "webrtc", suffix: "/whep", Player: WhepPlayer },
 ];
 
 /** The ways that this browser has for a stream, the best first. Unknown streams may have any. */
 function possibleWays(stream) {
     const isKnown = ({ mime }, kind) => !mime || supports(kind, mime);
     const fits = ["video", "audio"].every((kind) => !stream?.[kind] || isKnown(stream[kind], kind));
+    const fitsWebRTC = !stream?.video || WhepPlayer.supports(stream.video.codec);
     return ways.filter(({ format, Player }) => Player.isPossible && (stream?.formats?.includes(format) ?? true)
-        && (fits || Player === NativePlayer));
+        && (Player === WhepPlayer ? fitsWebRTC : fits || Player === NativePlayer));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -196,7 +199,7 @@ function start(way, request) {
     const { path, parameters, stream, others } = request;
     if (parameters.get("dvr") === null && stream?.dvr) parameters.set("dvr", stream.dvr);
     const player = new way.Player({
-        video, url: `${encodePath(path)}.${way.suffix}`, decorate: decorator(parameters),
+        video, url: `${encodePath(path)}${way.suffix}`, decorate: decorator(parameters),
         size: { width: stream?.video?.width || 1280, height: stream?.video?.height || 720 },
     });
     current = { player, way, path, stream, droppedBefore: video.getVideoPlaybackQuality?.().droppedVideoFrames ?? 0 };
@@ -296,14 +299,17 @@ function showFacts() {
     const facts = { State: state, Protocol: isLow ? "Low-Latency HLS" : way.label };
     const { wallTime } = player;
     if (wallTime) facts.Latency = formatSeconds(Math.max(0, clock.now() - wallTime) / 1000);
-    facts.Buffer = formatSeconds(bufferAhead());
+    if (player.facts) Object.assign(facts, player.facts);
+    else facts.Buffer = formatSeconds(bufferAhead());
     if (player.bitRate) facts["Bit rate"] = formatBitRate(player.bitRate);
-    if (video.videoWidth) {
+    if (video.videoWidth && !facts.Picture) {
         const rate = frameRate();
         facts.Picture = `${video.videoWidth}×${video.videoHeight}${rate ? ` · ${Math.round(rate)} fps` : ""}`;
     }
     const quality = video.getVideoPlaybackQuality?.();
-    if (quality) facts["Dropped frames"] = String(Math.max(0, quality.droppedVideoFrames - droppedBefore));
+    if (quality && !player.facts) {
+        facts["Dropped frames"] = String(Math.max(0, quality.droppedVideoFrames - droppedBefore));
+    }
     if (player.sync) {
         facts.Speed = `${Math.round(video.playbackRate * 100)} %`;
         facts.Stalls = String(player.sync.stalls);
@@ -337,7 +343,8 @@ function showControls(player) {
     element("tap").hidden = !(video.paused && video.autoplay && video.readyState >= 3);
     const isSilent = video.muted || video.volume === 0;
     label("mute", isSilent ? "Unmute" : "Mute", isSilent);
-    const isFollowing = player.sync ? player.sync.isFollowing && !video.paused : false;
+    // What comes over WebRTC is live, or nothing.
+    const isFollowing = (player.sync?.isFollowing ?? Boolean(player.facts)) && !video.paused;
     element("live").classList.toggle("on", isFollowing);
     element("live").hidden = player.hasEnded;
     const window = player.seekable;

@@ -1,0 +1,177 @@
+import Glibc
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Where clients can reach this node, for the candidates of answers.
+///
+/// Names are resolved by the system, off the event loops, and kept for a while; what cannot be resolved is left out.
+final class AddressBook: Sendable {
+    /// One place to send packets to.
+    struct Place: Hashable, Sendable {
+        var address: SocketAddress
+        var isTCP: Bool
+
+        static func == (left: Self, right: Self) -> Bool {
+            left.isTCP == right.isTCP && PeerAddress(left.address) == PeerAddress(right.address)
+        }
+
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(self.isTCP)
+            hasher.combine(PeerAddress(self.address))
+        }
+    }
+
+    /// A name or an address, as the settings and requests have it.
+    struct Host: Hashable, Sendable {
+        var name: String
+        var port: Int?
+
+        /// Reads `host`, `host:port`, `v6` or `[v6]:port`; `nil` for what is none of them.
+        init?(_ text: String) {
+            guard !text.isEmpty, text.utf8.count <= 255, !text.contains("/") else { return nil }
+            if text.hasPrefix("[") {
+                guard let end = text.firstIndex(of: "]") else { return nil }
+                self.name = String(text[text.index(after: text.startIndex)..<end])
+                let rest = text[text.index(after: end)...]
+                self.port = rest.hasPrefix(":") ? Int(rest.dropFirst()) : nil
+                guard rest.isEmpty || self.port != nil else { return nil }
+            } else {
+                let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+                self.name = parts.count == 2 ? String(parts[0]) : text
+                self.port = parts.count == 2 ? Int(parts[1]) : nil
+                guard parts.count != 2 || self.port != nil else { return nil }
+            }
+            guard !self.name.isEmpty, self.port.map({ (1...65_535).contains($0) }) ?? true else { return nil }
+        }
+    }
+
+    private struct Entry {
+        var addresses: [String]
+        var until: NIODeadline
+    }
+
+    private struct State {
+        var entries: [String: Entry] = [:]
+        var resolving = 0
+    }
+
+    private static let lifetime = TimeAmount.seconds(30)
+    private static let maximumEntries = 256
+    private static let maximumResolving = 16
+    private static let maximumPlaces = 24
+
+    private let configured: [Host]
+    private let interfaces: [String]
+    private let state = Mutex(State())
+
+    /// `configured`: what the settings name instead of the addresses that are listened on.
+    init(configured: [Host], interfaces: [String]) {
+        self.configured = configured
+        self.interfaces = interfaces
+    }
+
+    /// The places for one answer: of the settings or of the listeners, then of the request. `listeners`: what is bound.
+    func places(
+        listeners: [(address: SocketAddress, isTCP: Bool)], requested: [Host]
+    ) async -> [Place] {
+        var places: [Place] = []
+        if self.configured.isEmpty {
+            for listener in listeners {
+                for address in self.own(listener.address) {
+                    places.append(Place(address: address, isTCP: listener.isTCP))
+                }
+            }
+        }
+        for host in self.configured + requested {
+            for address in await self.addresses(of: host.name) {
+                places += Self.places(address, port: host.port, listeners)
+            }
+        }
+        var seen: Set<Place> = []
+        return Array(places.filter { seen.insert($0).inserted }.prefix(Self.maximumPlaces))
+    }
+
+    /// An address with the ports of the listeners that take packets for it. `port`: the one that is seen from outside.
+    private static func places(
+        _ address: String, port: Int?, _ listeners: [(address: SocketAddress, isTCP: Bool)]
+    ) -> [Place] {
+        listeners.compactMap { listener in
+            guard let own = listener.address.port,
+                let place = try? SocketAddress(ipAddress: address, port: port ?? own),
+                place.protocol == listener.address.protocol, !place.isUnspecified
+            else { return nil }
+            return Place(address: place, isTCP: listener.isTCP)
+        }
+    }
+
+    /// The addresses that a listener stands for.
+    private func own(_ listener: SocketAddress) -> [SocketAddress] {
+        guard listener.isUnspecified, let port = listener.port else { return [listener] }
+        let devices = (try? System.enumerateDevices()) ?? []
+        var found: [SocketAddress] = []
+        var loopback: [SocketAddress] = []
+        for device in devices where self.interfaces.isEmpty || self.interfaces.contains(device.name) {
+            guard var address = device.address, address.protocol == listener.protocol,
+                let peer = PeerAddress(address), !peer.isLinkLocal
+            else { continue }
+            address.port = port
+            if peer.isLoopback, self.interfaces.isEmpty { loopback.append(address) } else { found.append(address) }
+        }
+        return found.isEmpty ? loopback : found
+    }
+
+    // MARK: Names
+
+    private func addresses(of name: String) async -> [String] {
+        if (try? SocketAddress(ipAddress: name, port: 0)) != nil { return [name] }
+        let now = NIODeadline.now()
+        let known: [String]? = self.state.withLock { state in
+            if let entry = state.entries[name], entry.until > now { return entry.addresses }
+            // Somebody who sends many names gets no candidates for them.
+            guard state.resolving < Self.maximumResolving else { return [] }
+            state.resolving += 1
+            return nil
+        }
+        if let known { return known }
+        let addresses = (try? await NIOThreadPool.singleton.runIfActive { Self.resolve(name) }) ?? []
+        self.state.withLock { state in
+            state.resolving -= 1
+            if state.entries.count >= Self.maximumEntries { state.entries.removeAll() }
+            state.entries[name] = Entry(addresses: addresses, until: now + Self.lifetime)
+        }
+        return addresses
+    }
+
+    /// Asks the system, which may take seconds.
+    private static func resolve(_ name: String) -> [String] {
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_socktype = CInt(SOCK_DGRAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        guard unsafe getaddrinfo(name, nil, &hints, &list) == 0 else { return [] }
+        defer { unsafe freeaddrinfo(list) }
+        var addresses: [String] = []
+        var next = unsafe list
+        while let entry = unsafe next {
+            if let address = unsafe entry.pointee.ai_addr {
+                var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+                let status = unsafe getnameinfo(
+                    address, entry.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
+                let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+                if status == 0 { addresses.append(String(decoding: bytes, as: UTF8.self)) }
+            }
+            unsafe next = entry.pointee.ai_next
+        }
+        return Array(addresses.prefix(8))
+    }
+}
+
+extension SocketAddress {
+    /// The address that stands for all of the machine.
+    var isUnspecified: Bool { self.ipAddress == "0.0.0.0" || self.ipAddress == "::" }
+}
+
+extension PeerAddress {
+    var isLoopback: Bool { self.isV4 ? self.firstOctetV4 == 127 : self.isV6Loopback }
+    var isLinkLocal: Bool { !self.isV4 && self.firstGroupV6 & 0xFFC0 == 0xFE80 }
+}
