@@ -195,7 +195,7 @@ struct JudgeCase: Sendable, CustomTestStringConvertible {
                 "-i", description.path,
             ] + (isDecoded ? ["-fps_mode", "passthrough"] : ["-c", "copy"]) + ["-f", "framecrc", "-"],
             in: folder, name: "received")
-        try self.waitUntilBound(port + 1, receiver)
+        try self.waitUntilBound(port + 1, receiver, in: folder)
         try self.send(units, format: format, to: port)
         let received = Judge.checksums(try Judge.finish(receiver, in: folder, name: "received"))
         let expected = Judge.checksums(
@@ -244,9 +244,12 @@ struct JudgeCase: Sendable, CustomTestStringConvertible {
     }
 
     /// The kernel lists who listens where: waits until someone does.
-    private func waitUntilBound(_ port: UInt16, _ process: Process) throws {
+    private func waitUntilBound(_ port: UInt16, _ process: Process, in folder: URL) throws {
         while try self.waitingBytes(port) == nil {
-            guard process.isRunning else { throw Judge.Failure(description: "the receiver ended") }
+            guard process.isRunning else {
+                _ = try Judge.finish(process, in: folder, name: "received")
+                throw Judge.Failure(description: "the receiver ended with nothing to say")
+            }
             usleep(5000)
         }
     }
