@@ -12,8 +12,8 @@ export FUZZ_SECONDS
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
 CORE_TESTS := ^(Media|AMF|SDP|STUN|WebRTC|RTPReceiving|RTPSending|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
-# Attacks, 50,000 names, tokens of all kinds, and networks that lose packets: `make attack` runs them.
-LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|WebRTCNetworkTests)
+# Attacks, 50,000 names, tokens of all kinds, browsers and networks that lose packets: `make attack` runs them.
+LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|ClusterTests.*WebRTC)
 SWIFT_TEST := Scripts/swift-test
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
@@ -73,7 +73,7 @@ docs: ## Write docs/configuration.md from the schema
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each
 	@Scripts/fuzz
 
-attack: ## Run the tests that attack, churn, forge and lose packets; they take long
+attack: ## Run the tests that attack, churn, forge, and publish by WebRTC; they take long
 	@Scripts/setup --tests
 	@$(SWIFT_BUILD) --build-tests
 	@$(SWIFT_TEST) --filter '$(LONG_TESTS)'
