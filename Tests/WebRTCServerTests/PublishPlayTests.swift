@@ -136,7 +136,7 @@ import WebRTC
     @Test func lossOnThePublishersWayBreaksNoPicture() async throws {
         let node = try await TestNode()
         let publisher = TestClient(.publisher, on: node.group.next(), seed: 3)
-        _ = try await node.publish(publisher, name: "d")
+        let answer = try await node.publish(publisher, name: "d")
         try await eventually("connected") { publisher.state.isEstablished }
         try await self.publish(0..<5, by: publisher.publish)
         let player = TestClient(.player, on: node.group.next())
@@ -155,7 +155,8 @@ import WebRTC
             let isRight = after == before + 1 || (after % 25 == 0 && after > before)
             #expect(isRight, "\(before) then \(after)")
         }
-        #expect(numbers.count > 70)
+        let counters = await node.server.diagnose(id: answer.id)?.media.counters
+        #expect(numbers.count > 70, "\(numbers.compactMap { $0 }) \(counters ?? [:])")
         try await node.stop()
     }
 
@@ -175,8 +176,8 @@ import WebRTC
         try await eventually("the end is there") { Sample.numbers(of: player.frames).last == 69 }
         let numbers = Sample.numbers(of: player.frames)
         #expect(numbers.allSatisfy { $0 != nil })
-        #expect(numbers.count > 50)
         let diagnosis = try #require(await node.server.diagnose(id: answer.id))
+        #expect(numbers.count > 50, "\(numbers.compactMap { $0 }) \(diagnosis.media.counters)")
         #expect((diagnosis.media.counters["repeatedPackets"] ?? 0) > 0)
         try await node.stop()
     }

@@ -34,7 +34,9 @@ final class TestClient: @unchecked Sendable {
     static let dtls: DTLSConfiguration = {
         do {
             let certificate = try DTLSCertificate.makeSelfSigned(now: WallClock.seconds, lifetime: 86_400)
-            return try DTLSConfiguration(certificate: certificate)
+            var settings = DTLSConfiguration.Settings()
+            settings.longestRetransmission = .seconds(1)
+            return try DTLSConfiguration(certificate: certificate, settings: settings)
         } catch {
             preconditionFailure("no certificate: \(error)")
         }

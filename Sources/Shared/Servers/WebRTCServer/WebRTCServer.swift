@@ -63,6 +63,9 @@ package final class WebRTCServer: Sendable {
             }
         var settings = DTLSConfiguration.Settings()
         settings.handshakeTimeout = configuration.handshakeTimeout
+        // A third of all packets may be lost, and the handshake has to end in time: many tries rather than rare ones.
+        settings.firstRetransmission = .milliseconds(200)
+        settings.longestRetransmission = .seconds(1)
         self.dtls = try DTLSConfiguration(certificate: certificate, settings: settings)
         self.fingerprint = certificate.fingerprint(.sha256)
         let directory = SessionDirectory(maximum: configuration.maximumSessions)
