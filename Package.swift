@@ -374,6 +374,11 @@ let benchmarkTargets: [Target] =
     Context.environment["BENCH"] == nil
     ? []
     : [
+        .systemLibrary(name: "CDatagrams", path: "Benchmarks/CDatagrams"),
+        .executableTarget(
+            name: "WHEPLoad",
+            dependencies: ["CDatagrams", "CEpoll", "RTP", "SDP", "STUN", "SecureRTP", nioCore, argumentParser],
+            path: "Benchmarks/WHEPLoad", swiftSettings: strict),
         .systemLibrary(name: "CEpoll", path: "Benchmarks/CEpoll"),
         .executableTarget(
             name: "LoadGenerator", dependencies: ["CEpoll", argumentParser], path: "Benchmarks/LoadGenerator",
@@ -397,6 +402,7 @@ let benchmarkProducts: [Product] =
         .executable(name: "weir-bench-floor", targets: ["BenchmarkFloor"]),
         .executable(name: "weir-bench-objects", targets: ["ObjectServer"]),
         .executable(name: "weir-bench-coordinator", targets: ["CoordinatorLoad"]),
+        .executable(name: "weir-bench-whep", targets: ["WHEPLoad"]),
     ]
 
 let package = Package(
