@@ -6,14 +6,15 @@ override WEIR_BUILD := $(abspath $(WEIR_BUILD))
 export WEIR_BUILD
 BUILD ?= release
 export BUILD
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 15
 export FUZZ_SECONDS
 
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
 CORE_TESTS := ^(Media|AMF|SDP|STUN|WebRTC|RTPReceiving|RTPSending|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
-# Attacks, 50,000 names, tokens of all kinds, browsers and networks that lose packets: `make attack` runs them.
-LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|ClusterTests.*WebRTC)
+# Attacks, 50,000 names, tokens of all kinds, caches with 500 viewers, browsers and networks that lose packets. `make
+# test` has an hour on a fresh clone; `make attack` runs these.
+LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|CDNTests|ClusterTests.*WebRTC)
 SWIFT_TEST := Scripts/swift-test
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
@@ -26,7 +27,7 @@ SWIFT_SOURCES := Package.swift Sources Tests Fuzz Benchmarks
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: WEIR_BUILD=FOLDER (build files), BUILD=debug|release and DEMO=0 (make run), FUZZ_SECONDS=30"
+	@echo "  Variables: WEIR_BUILD=FOLDER (build files), BUILD=debug|release and DEMO=0 (make run), FUZZ_SECONDS=15"
 
 setup: ## Install what is missing on Debian or Ubuntu
 	@Scripts/setup
