@@ -236,6 +236,8 @@ let clusterTestDependencies: [Target.Dependency] = [
 ]
 
 let testTargets: [Target] = [
+    // What tests of several modules use.
+    .target(name: "TestSupport", dependencies: [nioCore], path: "Tests/TestSupport", swiftSettings: strict),
     tests(of: "Media", [nioCore]),
     tests(of: "AMF", ["Media", nioCore]),
     tests(of: "FLV", ["Media", nioCore]),
@@ -316,13 +318,14 @@ let testTargets: [Target] = [
     tests(
         of: "RTMPServer",
         [
-            "Media", "AMF", "FLV", "RTMP", "Streaming", "StreamHub", "TLSContexts", nioCore, nioPosix, nioSSL, logging,
+            "Media", "AMF", "FLV", "RTMP", "Streaming", "StreamHub", "TLSContexts", "TestSupport", nioCore, nioPosix,
+            nioSSL, logging,
         ]),
     tests(
         of: "HTTPMedia",
         [
-            "Media", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", hummingbird, hummingbirdCore,
-            asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioHTTPTypes, httpTypes, logging,
+            "Media", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", "TestSupport", hummingbird,
+            hummingbirdCore, asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioHTTPTypes, httpTypes, logging,
         ]),
     tests(of: "NodeConfiguration", ["Media", "SRSConfig", nioCore]),
     tests(of: "CoordinatorStore", ["Media", "Placement", grdb, logging]),

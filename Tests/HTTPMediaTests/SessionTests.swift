@@ -6,6 +6,7 @@ import StreamHub
 import Streaming
 import Synchronization
 import TLSContexts
+import TestSupport
 import Testing
 
 @testable import HTTPMedia

@@ -11,6 +11,7 @@ import StreamHub
 import Streaming
 import Synchronization
 import TLSContexts
+import TestSupport
 import Testing
 
 @testable import HTTPMedia

@@ -1,29 +1,30 @@
 import Glibc
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// What the kernel counted on one TCP socket: `struct tcp_info` of Linux, of which the C library's has only the start.
-struct KernelCounts: Sendable, Equatable {
+package struct KernelCounts: Sendable, Equatable {
     /// Bytes that came in order, those that nobody has read included.
-    var received: UInt64
+    package var received: UInt64
     /// Bytes that the peer acknowledged.
-    var acknowledged: UInt64
-    /// Bytes that left, again each time that they are repeated.
-    var sent: UInt64
+    package var acknowledged: UInt64
+    /// Bytes that left, each once: what the kernel sent again is not counted.
+    package var sent: UInt64
     /// Bytes that the kernel took and the peer has not acknowledged.
-    var queued: UInt64
+    package var queued: UInt64
 
     /// Bytes that the kernel took.
-    var taken: UInt64 { self.acknowledged + self.queued }
+    package var taken: UInt64 { self.acknowledged + self.queued }
 
     private enum Offset {
         static let acknowledged = 120
         static let received = 128
         static let sent = 200
-        static let end = 208
+        static let repeated = 208
+        static let end = 216
     }
 
-    init?(descriptor: CInt) {
+    package init?(descriptor: CInt) {
         var bytes = [UInt8](repeating: 0, count: 512)
         var length = socklen_t(bytes.count)
         // Safety: the kernel writes at most `length` bytes, which the array has.
@@ -39,11 +40,11 @@ struct KernelCounts: Sendable, Equatable {
         func number(_ offset: Int) -> UInt64 { buffer.getInteger(at: offset, endianness: .host) ?? 0 }
         self.acknowledged = number(Offset.acknowledged)
         self.received = number(Offset.received)
-        self.sent = number(Offset.sent)
+        self.sent = number(Offset.sent) - number(Offset.repeated)
     }
 
     /// Of the socket of this process whose peer has that port on 127.0.0.1.
-    init?(peerPort: Int) {
+    package init?(peerPort: Int) {
         for descriptor in CInt(0)..<4_096 {
             var address = [UInt8](repeating: 0, count: 128)
             var length = socklen_t(address.count)
@@ -63,8 +64,8 @@ struct KernelCounts: Sendable, Equatable {
 }
 
 /// Stands first in a client's pipeline and counts what comes from the socket, as the program and as the kernel sees it.
-final class WireCounter: ChannelInboundHandler, Sendable {
-    typealias InboundIn = ByteBuffer
+package final class WireCounter: ChannelInboundHandler, Sendable {
+    package typealias InboundIn = ByteBuffer
 
     private struct State {
         var read: UInt64 = 0
@@ -74,26 +75,28 @@ final class WireCounter: ChannelInboundHandler, Sendable {
 
     private let state = Mutex(State())
 
-    /// Bytes that were read.
-    var read: UInt64 { self.state.withLock { $0.read } }
-    /// At the end of the last read.
-    var kernel: KernelCounts? { self.state.withLock { $0.kernel } }
-    /// The client's port.
-    var port: Int? { self.state.withLock { $0.port } }
+    package init() {}
 
-    func channelActive(context: ChannelHandlerContext) {
+    /// Bytes that were read.
+    package var read: UInt64 { self.state.withLock { $0.read } }
+    /// At the end of the last read.
+    package var kernel: KernelCounts? { self.state.withLock { $0.kernel } }
+    /// The client's port.
+    package var port: Int? { self.state.withLock { $0.port } }
+
+    package func channelActive(context: ChannelHandlerContext) {
         let port = context.channel.localAddress?.port
         self.state.withLock { $0.port = port }
         context.fireChannelActive()
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let count = self.unwrapInboundIn(data).readableBytes
         self.state.withLock { $0.read += UInt64(count) }
         context.fireChannelRead(data)
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    package func channelReadComplete(context: ChannelHandlerContext) {
         let descriptor = try? context.channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(
             of: NIOBSDSocket.Handle.self
         ) { $0 }
