@@ -237,15 +237,16 @@ let clusterTestDependencies: [Target.Dependency] = [
 
 let testTargets: [Target] = [
     // What tests of several modules use.
-    .target(name: "TestSupport", dependencies: [nioCore], path: "Tests/TestSupport", swiftSettings: strict),
-    tests(of: "Media", [nioCore]),
+    .target(
+        name: "TestSupport", dependencies: ["Media", "FLV", nioCore], path: "Tests/TestSupport", swiftSettings: strict),
+    tests(of: "Media", ["TestSupport", nioCore]),
     tests(of: "AMF", ["Media", nioCore]),
-    tests(of: "FLV", ["Media", nioCore]),
+    tests(of: "FLV", ["Media", "TestSupport", nioCore]),
     tests(of: "ISOBMFF", ["Media", nioCore]),
-    tests(of: "MPEGTS", ["Media", nioCore]),
+    tests(of: "MPEGTS", ["Media", "TestSupport", nioCore]),
     tests(of: "Playlists", ["Media", nioCore]),
     tests(of: "Packaging", ["Media", "AMF", "ISOBMFF", "MPEGTS", "Playlists", nioCore]),
-    tests(of: "Recording", ["Media", "FLV", "ISOBMFF", "MPEGTS", nioCore]),
+    tests(of: "Recording", ["Media", "FLV", "ISOBMFF", "MPEGTS", "TestSupport", nioCore]),
     tests(of: "MediaObjects", ["Media", nioCore]),
     tests(of: "MediaStorage", ["Media", nioCore, logging]),
     tests(of: "MediaCatalog", ["Media", grdb, logging]),
@@ -260,7 +261,7 @@ let testTargets: [Target] = [
         of: "Recorder",
         [
             "Media", "FLV", "ISOBMFF", "MPEGTS", "Recording", "Streaming", "StreamHub", "MediaObjects", "MediaStorage",
-            "MediaCatalog", nioCore, nioPosix, logging,
+            "MediaCatalog", "TestSupport", nioCore, nioPosix, logging,
         ]),
     tests(
         of: "Snapshots",
@@ -283,7 +284,7 @@ let testTargets: [Target] = [
         of: "WebRTCServer",
         [
             "Media", "RTP", "SDP", "STUN", "WebRTC", "SecureRTP", "RTPReceiving", "RTPSending", "Streaming",
-            "StreamHub", nioCore, nioPosix, nioEmbedded, logging,
+            "StreamHub", "TestSupport", nioCore, nioPosix, nioEmbedded, logging,
         ]),
     tests(
         of: "WebRTCSignalling",
@@ -380,11 +381,13 @@ let benchmarkTargets: [Target] =
         .systemLibrary(name: "CDatagrams", path: "Benchmarks/CDatagrams"),
         .executableTarget(
             name: "WHEPLoad",
-            dependencies: ["CDatagrams", "CEpoll", "RTP", "SDP", "STUN", "SecureRTP", nioCore, argumentParser],
+            dependencies: ["CDatagrams", "Polling", "RTP", "SDP", "STUN", "SecureRTP", nioCore, argumentParser],
             path: "Benchmarks/WHEPLoad", swiftSettings: strict),
         .systemLibrary(name: "CEpoll", path: "Benchmarks/CEpoll"),
+        // What the load generators share.
+        .target(name: "Polling", dependencies: ["CEpoll"], path: "Benchmarks/Polling", swiftSettings: strict),
         .executableTarget(
-            name: "LoadGenerator", dependencies: ["CEpoll", argumentParser], path: "Benchmarks/LoadGenerator",
+            name: "LoadGenerator", dependencies: ["Polling", argumentParser], path: "Benchmarks/LoadGenerator",
             swiftSettings: strict),
         .executableTarget(
             name: "ObjectServer",

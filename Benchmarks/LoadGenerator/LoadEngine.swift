@@ -1,4 +1,5 @@
 import Glibc
+import Polling
 
 /// What one run of the load generator does.
 struct LoadPlan {
@@ -131,7 +132,7 @@ struct LoadEngine: ~Copyable {
         let connection = Connection(
             socket: try Socket(address: endpoint.address), client: client, isPublisher: isPublisher,
             isSampled: isSampled, opened: now)
-        try self.poller.add(connection.socket, token: number, writable: true)
+        try self.poller.add(connection.socket.descriptor, token: number, writable: true)
         self.connections.append(connection)
     }
 
@@ -201,7 +202,7 @@ struct LoadEngine: ~Copyable {
         let wantsWritable = !connection.unsent.isEmpty
         if wantsWritable != connection.wantsWritable, connection.phase != .counted {
             connection.wantsWritable = wantsWritable
-            try self.poller.modify(connection.socket, token: token, writable: wantsWritable)
+            try self.poller.modify(connection.socket.descriptor, token: token, writable: wantsWritable)
         }
     }
 
@@ -214,7 +215,7 @@ struct LoadEngine: ~Copyable {
                 connection.phase = .sampled
             } else {
                 connection.phase = .counted
-                self.poller.remove(connection.socket)
+                self.poller.remove(connection.socket.descriptor)
                 self.draining.append(connection)
             }
         }

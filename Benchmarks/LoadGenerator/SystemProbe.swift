@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Polling
 
 /// What processes and the machine have used up to one moment, from `/proc`. Spec: proc(5).
 struct SystemProbe: Sendable {

@@ -1,4 +1,5 @@
 import NIOCore
+import Polling
 import RTP
 import STUN
 import SecureRTP

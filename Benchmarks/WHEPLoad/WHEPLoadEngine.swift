@@ -1,3 +1,4 @@
+import Polling
 import SecureRTP
 
 /// What one run does.
@@ -80,7 +81,7 @@ struct WHEPLoadEngine: ~Copyable {
             number * self.plan.sampled / self.plan.sessions != (number + 1) * self.plan.sampled / self.plan.sessions
         let viewer = try Viewer(self.common, isSampled: isSampled, now: monotonicNanos())
         self.viewers.append(viewer)
-        if let stream = viewer.stream { try self.poller.add(stream, token: number * 2, writable: true) }
+        if let stream = viewer.stream { try self.poller.add(stream.descriptor, token: number * 2, writable: true) }
     }
 
     private mutating func turn() throws(SystemError) {
@@ -94,7 +95,7 @@ struct WHEPLoadEngine: ~Copyable {
             } else {
                 self.read(viewer, now: monotonicNanos())
                 guard viewer.milestones.firstKeyframe != nil, let socket = viewer.datagrams else { continue }
-                self.poller.remove(socket)
+                self.poller.remove(socket.descriptor)
                 self.drained.append(viewer)
             }
         }
@@ -110,11 +111,13 @@ struct WHEPLoadEngine: ~Copyable {
         guard let stream = viewer.stream else { return }
         if event.writable, viewer.phase == .connecting {
             viewer.connected()
-            if viewer.phase == .requesting { try self.poller.modify(stream, token: event.token, writable: false) }
+            if viewer.phase == .requesting {
+                try self.poller.modify(stream.descriptor, token: event.token, writable: false)
+            }
         }
         guard event.readable else { return }
         if viewer.readResponse(into: &self.buffer, now: monotonicNanos()), let socket = viewer.datagrams {
-            try self.poller.add(socket, token: event.token + 1, writable: false)
+            try self.poller.add(socket.descriptor, token: event.token + 1, writable: false)
         }
     }
 

@@ -1,6 +1,7 @@
 import FLV
 import Media
 import NIOCore
+import TestSupport
 import Testing
 
 @Suite struct FLVVideoPacketTests {

@@ -5,6 +5,7 @@ import NIOCore
 import StreamHub
 import Streaming
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import HTTPMedia

@@ -2,6 +2,7 @@ import Media
 import NIOCore
 import StreamHub
 import Streaming
+import TestSupport
 import Testing
 
 @testable import HTTPMedia

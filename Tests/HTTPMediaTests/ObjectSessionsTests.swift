@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import StreamHub
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import HTTPMedia

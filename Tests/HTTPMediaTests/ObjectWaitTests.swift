@@ -5,6 +5,7 @@ import MediaObjects
 import NIOCore
 import NIOPosix
 import StreamHub
+import TestSupport
 import Testing
 
 @testable import HTTPMedia

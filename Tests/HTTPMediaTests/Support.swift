@@ -20,21 +20,6 @@ extension [UInt8] {
     fileprivate func ends(with suffix: [UInt8]) -> Bool { self.suffix(suffix.count).elementsEqual(suffix) }
 }
 
-/// Waits until `condition` holds. Fails the test after `limit`.
-func eventually(
-    _ what: String, within limit: Duration = .seconds(10), sourceLocation: SourceLocation = #_sourceLocation,
-    _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + limit
-    while try await !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record("not within \(limit): \(what)", sourceLocation: sourceLocation)
-            return
-        }
-        try await Task.sleep(for: .milliseconds(2))
-    }
-}
-
 /// A node's decisions over a real hub: what the hub has can be played.
 ///
 /// The app `slow` is decided after 100 ms, `down` cannot be served, and `busy` is taken.

@@ -3,6 +3,7 @@ import NIOCore
 import RTMP
 import StreamHub
 import Streaming
+import TestSupport
 import Testing
 
 @testable import RTMPServer

@@ -5,6 +5,7 @@ import RTMP
 import StreamHub
 import Streaming
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import RTMPServer
@@ -156,46 +157,6 @@ struct LinkTests {
     }
 
     // MARK: Forward
-
-    private final class Connection: PublisherConnection {
-        let loop: any EventLoop
-        let readings = Log<Bool>()
-
-        init(loop: any EventLoop) { self.loop = loop }
-
-        func setReading(_ isReading: Bool) { self.readings.append(isReading) }
-        func publishingRevoked(_ reason: PublishEnd) {}
-    }
-
-    private struct Forward {
-        let connection: Connection
-        let forward: RTMPForward
-        let losses = Log<RTMPLinkEnd>()
-
-        init(_ fixture: Fixture) {
-            let connection = Connection(loop: fixture.group.next())
-            let losses = self.losses
-            self.connection = connection
-            self.forward = RTMPForward(
-                connection: connection, configuration: RTMPClientConfiguration(), connectTimeout: .seconds(2)
-            ) { losses.append($1) }
-        }
-
-        func start(_ remote: RTMPRemote) async throws -> UInt64 {
-            let forward = self.forward
-            return try await self.connection.loop.flatSubmit { forward.start(remote) }.get()
-        }
-
-        func receive(_ events: [MediaEvent]) async throws {
-            let forward = self.forward
-            try await self.connection.loop.submit { forward.receive(events) }.get()
-        }
-
-        func finish() async throws {
-            let forward = self.forward
-            try await self.connection.loop.submit { forward.finish() }.get()
-        }
-    }
 
     @Test("a forwarded publisher's media arrive at the other node")
     func forward() async throws {

@@ -5,53 +5,16 @@ import NIOPosix
 import RTMP
 import StreamHub
 import Streaming
+import TestSupport
 import Testing
 
 @testable import RTMPServer
 
 @Suite("publishers that are asked to go on at another node", .timeLimit(.minutes(1))) struct ReconnectTests {
-    /// A publisher of the node that forwards.
-    private final class Connection: PublisherConnection {
-        let loop: any EventLoop
-        let readings = Log<Bool>()
-
-        init(loop: any EventLoop) { self.loop = loop }
-
-        func setReading(_ isReading: Bool) { self.readings.append(isReading) }
-        func publishingRevoked(_ reason: PublishEnd) {}
-    }
-
-    private struct Forward {
-        let connection: Connection
-        let forward: RTMPForward
-        let losses = Log<RTMPLinkEnd>()
-
-        init(_ fixture: Fixture) {
-            let connection = Connection(loop: fixture.group.next())
-            let losses = self.losses
-            self.connection = connection
-            self.forward = RTMPForward(
-                connection: connection, configuration: RTMPClientConfiguration(), connectTimeout: .seconds(2)
-            ) { losses.append($1) }
-        }
-
-        func start(_ fixture: Fixture) async throws {
-            let forward = self.forward
-            let remote = RTMPRemote(
-                host: "127.0.0.1", port: fixture.port, key: try StreamKey(app: "live", name: "demo"),
-                relay: RelayIdentity(node: "edge", epoch: 0))
-            _ = try await self.connection.loop.flatSubmit { forward.start(remote) }.get()
-        }
-
-        func receive(_ events: MediaEvent...) async throws {
-            let forward = self.forward
-            try await self.connection.loop.submit { forward.receive(events) }.get()
-        }
-
-        func finish() async throws {
-            let forward = self.forward
-            try await self.connection.loop.submit { forward.finish() }.get()
-        }
+    private static func remote(_ fixture: Fixture) throws -> RTMPRemote {
+        RTMPRemote(
+            host: "127.0.0.1", port: fixture.port, key: try StreamKey(app: "live", name: "demo"),
+            relay: RelayIdentity(node: "edge", epoch: 0))
     }
 
     private func ask(_ fixture: Fixture, ownHost: String = "own") async -> Set<String> {
@@ -63,27 +26,28 @@ import Testing
         try await Fixture.run { first in
             try await Fixture.run { second in
                 let forward = Forward(first)
-                try await forward.start(first)
-                try await forward.receive(.track(Sample.video), .track(Sample.audio))
-                for number in 0..<10 { try await forward.receive(.frame(Sample.video(number))) }
+                try await forward.start(Self.remote(first))
+                try await forward.receive([.track(Sample.video), .track(Sample.audio)])
+                for number in 0..<10 { try await forward.receive([.frame(Sample.video(number))]) }
                 try await first.received(10)
                 #expect(await self.ask(first).count == 1)
                 // The request is on its way to the forward, which may not have it yet.
                 try await Task.sleep(for: .milliseconds(100))
                 for number in 10..<25 {
-                    try await forward.receive(.frame(Sample.video(number)), .frame(Sample.audio(number)))
+                    try await forward.receive([.frame(Sample.video(number)), .frame(Sample.audio(number))])
                 }
                 #expect(forward.losses.values.isEmpty)
-                try await forward.receive(
-                    .frame(Sample.audio(99)), .frame(Sample.video(25)), .frame(Sample.video(26)))
+                try await forward.receive([
+                    .frame(Sample.audio(99)), .frame(Sample.video(25)), .frame(Sample.video(26)),
+                ])
                 try await eventually("it left") { forward.losses.values == [.closed] }
                 #expect(forward.connection.readings.values == [true, false])
                 try await first.received(25)
                 try await eventually("the first node waits") { try await first.snapshot()?.phase == .grace }
                 #expect(try await first.snapshot()?.counters.videoFrames == 25)
-                try await forward.receive(.frame(Sample.video(27)))
-                try await forward.start(second)
-                try await forward.receive(.frame(Sample.video(28)))
+                try await forward.receive([.frame(Sample.video(27))])
+                try await forward.start(Self.remote(second))
+                try await forward.receive([.frame(Sample.video(28))])
                 try await second.received(4)
                 let snapshot = try await second.snapshot()
                 #expect(snapshot?.counters.videoFrames == 4)
@@ -100,13 +64,13 @@ import Testing
     func movesWithoutVideo() async throws {
         try await Fixture.run { fixture in
             let forward = Forward(fixture)
-            try await forward.start(fixture)
-            try await forward.receive(.track(Sample.audio), .frame(Sample.audio(0)))
+            try await forward.start(Self.remote(fixture))
+            try await forward.receive([.track(Sample.audio), .frame(Sample.audio(0))])
             try await eventually("it is there") { try await fixture.snapshot()?.counters.audioFrames == 1 }
             #expect(await self.ask(fixture).count == 1)
             try await Task.sleep(for: .milliseconds(100))
             #expect(forward.losses.values.isEmpty)
-            try await forward.receive(.frame(Sample.audio(1)))
+            try await forward.receive([.frame(Sample.audio(1))])
             try await eventually("it left") { forward.losses.values == [.closed] }
             try await forward.finish()
         }

@@ -5,6 +5,7 @@ import NIOPosix
 import RTMP
 import StreamHub
 import Streaming
+import TestSupport
 import Testing
 
 @testable import RTMPServer

@@ -25,21 +25,6 @@ final class Log<Value: Sendable>: Sendable {
     func append(_ value: Value) { self.log.withLock { $0.append(value) } }
 }
 
-/// Waits until `condition` holds. Fails the test after `limit`.
-func eventually(
-    _ what: String, within limit: Duration = .seconds(10), sourceLocation: SourceLocation = #_sourceLocation,
-    _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + limit
-    while try await !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record("not within \(limit): \(what)", sourceLocation: sourceLocation)
-            return
-        }
-        try await Task.sleep(for: .milliseconds(2))
-    }
-}
-
 /// A node's decisions over a real hub, without a cluster.
 ///
 /// The app `down` cannot be served, `bad` names no stream, and `revoked` loses its stream while it is being admitted.

@@ -5,6 +5,7 @@ import NIOSSL
 import RTMP
 import StreamHub
 import TLSContexts
+import TestSupport
 import Testing
 
 @testable import RTMPServer

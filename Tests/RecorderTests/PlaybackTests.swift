@@ -3,6 +3,7 @@ import Media
 import MediaObjects
 import NIOCore
 import Recording
+import TestSupport
 import Testing
 
 @testable import Recorder
@@ -11,8 +12,8 @@ import Testing
     @Test("a range plays as exactly the frames of its GOPs", arguments: RecordingFormat.allCases)
     func range(format: RecordingFormat) async throws {
         let bench = try await Bench(format)
-        let source = try Source.flv(bench.folder)
-        try await bench.publish(try Source.events(source))
+        let source = try TestSource.flv(bench.folder)
+        try await bench.publish(try TestSource.events(source))
         let entry = try #require(try await bench.recordings(count: 1).first)
         let all = try Judge.hashes(source, "v")
         let whole = try await bench.download(from: entry.startMillis - 5_000, to: entry.endMillis + 5_000)
@@ -29,8 +30,8 @@ import Testing
 
     @Test("two files with a gap play one behind the other") func gap() async throws {
         let bench = try await Bench()
-        let source = try Source.flv(bench.folder)
-        let events = try Source.events(source)
+        let source = try TestSource.flv(bench.folder)
+        let events = try TestSource.events(source)
         try await bench.publish(events)
         try await bench.publish(events)
         let entries = try await bench.recordings(count: 2)
@@ -53,8 +54,8 @@ import Testing
     @Test("a range downloads as one MP4, made once", arguments: RecordingFormat.allCases)
     func download(format: RecordingFormat) async throws {
         let bench = try await Bench(format)
-        let source = try Source.flv(bench.folder)
-        try await bench.publish(try Source.events(source))
+        let source = try TestSource.flv(bench.folder)
+        try await bench.publish(try TestSource.events(source))
         let entry = try #require(try await bench.recordings(count: 1).first)
         let name = RecordingObjectName.file(from: entry.startMillis + 2_500, to: entry.startMillis + 5_000)
         let object = try await bench.object(name)
@@ -74,8 +75,8 @@ import Testing
     @Test("what is on the disk of a growing file plays", arguments: RecordingFormat.allCases)
     func growing(format: RecordingFormat) async throws {
         let bench = try await Bench(format)
-        let source = try Source.flv(bench.folder)
-        try await bench.publish(try Source.events(source), stays: true)
+        let source = try TestSource.flv(bench.folder)
+        try await bench.publish(try TestSource.events(source), stays: true)
         let entry = try await bench.eventually("7 intervals on the disk") { () -> RecordingEntry? in
             guard let entry = bench.recorder.status(of: bench.key).current, entry.durationMillis >= 7_400 else {
                 return nil
@@ -90,7 +91,7 @@ import Testing
 
     @Test("what is not there, and what belongs to another stream, is not found") func notFound() async throws {
         let bench = try await Bench()
-        try await bench.publish(try Source.events(Source.flv(bench.folder)))
+        try await bench.publish(try TestSource.events(TestSource.flv(bench.folder)))
         let entry = try #require(try await bench.recordings(count: 1).first)
         let other = try StreamKey(app: "live", name: "other")
         let names: [(RecordingObjectName, StreamKey)] = [
@@ -115,7 +116,7 @@ import Testing
 
     @Test("segments are the same bytes each time") func deterministic() async throws {
         let bench = try await Bench()
-        try await bench.publish(try Source.events(Source.flv(bench.folder)))
+        try await bench.publish(try TestSource.events(TestSource.flv(bench.folder)))
         let entry = try #require(try await bench.recordings(count: 1).first)
         let name = RecordingObjectName.segment(recording: entry.id, first: 1, count: 2)
         let first = try await bench.object(name)

@@ -7,6 +7,7 @@ import NIOCore
 import Recording
 import StreamHub
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Recorder
@@ -15,8 +16,8 @@ import Testing
     @Test("a stream is recorded, finished, listed and told", arguments: RecordingFormat.allCases)
     func records(format: RecordingFormat) async throws {
         let bench = try await Bench(format)
-        let source = try Source.flv(bench.folder)
-        try await bench.publish(try Source.events(source))
+        let source = try TestSource.flv(bench.folder)
+        try await bench.publish(try TestSource.events(source))
         let entry = try #require(try await bench.recordings(count: 1).first)
         #expect(entry.path == "\(bench.folder.path)/live/game/\(entry.startMillis).\(format.rawValue)")
         #expect(RecordingEntry.isID(entry.id))
@@ -38,8 +39,8 @@ import Testing
 
     @Test("an MP4 may stay in fragments") func fragmented() async throws {
         let bench = try await Bench(finishesProgressive: false)
-        let source = try Source.flv(bench.folder)
-        try await bench.publish(try Source.events(source))
+        let source = try TestSource.flv(bench.folder)
+        try await bench.publish(try TestSource.events(source))
         let entry = try #require(try await bench.recordings(count: 1).first)
         let data = try Data(contentsOf: URL(fileURLWithPath: entry.path))
         #expect(data.range(of: Data("moof".utf8)) != nil)
@@ -58,7 +59,7 @@ import Testing
 
     @Test("operators start and stop it, and a restart remembers") func intents() async throws {
         let bench = try await Bench(isEnabled: false)
-        let events = try Source.events(Source.flv(bench.folder))
+        let events = try TestSource.events(TestSource.flv(bench.folder))
         try await bench.publish(events)
         #expect(bench.recorder.status(of: bench.key).isFollowed == false)
         try await bench.recorder.setIntent(true, for: bench.key)
@@ -82,7 +83,7 @@ import Testing
         async throws
     {
         let bench = try await Bench()
-        try await bench.publish(try Source.events(Source.flv(bench.folder)), stays: true)
+        try await bench.publish(try TestSource.events(TestSource.flv(bench.folder)), stays: true)
         #expect(bench.recorder.status(of: bench.key).current != nil)
         try await bench.recorder.setIntent(false, for: bench.key)
         _ = try await bench.recordings(count: 1)
@@ -101,7 +102,7 @@ import Testing
     {
         let bench = try await Bench(limits: RecorderLimits(retryDelay: .milliseconds(50)))
         try bench.folder.file("live", ByteBuffer(string: "in the way"))
-        let events = try Source.events(Source.flv(bench.folder))
+        let events = try TestSource.events(TestSource.flv(bench.folder))
         try await bench.publish(Array(events.prefix(300)), stays: true)
         let problem = try await bench.eventually("a problem") { bench.recorder.status(of: bench.key).problem }
         #expect(!problem.isEmpty)
@@ -121,9 +122,9 @@ import Testing
         [0, 1, 2])
     func recovers(format: RecordingFormat, cutting: Int) async throws {
         let bench = try await Bench(format)
-        let source = try Source.flv(bench.folder)
+        let source = try TestSource.flv(bench.folder)
         let start: Int64 = 1_700_000_000_000
-        let (bytes, header) = try self.interrupted(Source.events(source), format)
+        let (bytes, header) = try self.interrupted(TestSource.events(source), format)
         let kept = [header / 2, (header + bytes.readableBytes) / 2, bytes.readableBytes][cutting]
         let path = "\(bench.folder.path)/live/game/\(start).\(format.rawValue)"
         let entry = RecordingEntry(
@@ -187,7 +188,7 @@ import Testing
                 return true
             }
         }
-        try await bench.publish(try Source.events(Source.flv(bench.folder)))
+        try await bench.publish(try TestSource.events(TestSource.flv(bench.folder)))
         let entry = try #require(try await bench.recordings(count: 1).first)
         _ = try await bench.eventually("a report") { told.withLock { $0.last?.state == .finished ? true : nil } }
         #expect(told.withLock { $0.last } == entry)
@@ -202,7 +203,7 @@ import Testing
 
     @Test("a recording that grows cannot be deleted") func deleteGrowing() async throws {
         let bench = try await Bench()
-        try await bench.publish(try Source.events(Source.flv(bench.folder)), stays: true)
+        try await bench.publish(try TestSource.events(TestSource.flv(bench.folder)), stays: true)
         let entry = try #require(try await bench.recordings(.recording, count: 1).first)
         await #expect(throws: RecorderError.stillRecording) { try await bench.recorder.delete(entry.id) }
         await bench.close()

@@ -3,6 +3,7 @@ import ISOBMFF
 import Media
 import NIOCore
 import Recording
+import TestSupport
 import Testing
 
 @Suite("recording index") struct IndexTests {
@@ -88,8 +89,8 @@ import Testing
     @Test("segments of each format put together are the source", arguments: RecordingFormat.allCases)
     func segments(format: RecordingFormat) throws {
         let folder = try Folder()
-        let source = try Source.flv(folder)
-        let written = Written.record(try Source.events(source), RecorderConfiguration(format: format))
+        let source = try TestSource.flv(folder)
+        let written = Written.record(try TestSource.events(source), RecorderConfiguration(format: format))
         var (whole, segments) = try self.segments(try #require(written.files.first), format)
         let header = whole
         for segment in segments { whole.writeImmutableBuffer(segment) }
@@ -108,7 +109,7 @@ import Testing
 
     @Test("intervals are the same before and after an MP4 was finished") func finished() throws {
         let folder = try Folder()
-        let written = Written.record(try Source.events(Source.flv(folder)), RecorderConfiguration())
+        let written = Written.record(try TestSource.events(TestSource.flv(folder)), RecorderConfiguration())
         let file = try #require(written.files.first)
         let index = try #require(file.summary).index
         let fragmented = MP4MemorySource(file.bytes)
@@ -140,10 +141,11 @@ import Testing
     @Test("a file that is cut off anywhere keeps all that is whole", arguments: [RecordingFormat.flv, .ts])
     func truncated(format: RecordingFormat) throws {
         let folder = try Folder()
-        let written = Written.record(try Source.events(Source.flv(folder)), RecorderConfiguration(format: format))
+        let written = Written.record(
+            try TestSource.events(TestSource.flv(folder)), RecorderConfiguration(format: format))
         let file = try #require(written.files.first)
         let index = try #require(file.summary).index
-        let frameCount = try Source.events("\(folder.path)/source.flv").frames.count
+        let frameCount = try TestSource.events("\(folder.path)/source.flv").frames.count
         // Around each interval's border byte by byte, elsewhere by large steps.
         var cuts = Set(stride(from: 0, through: file.bytes.readableBytes, by: 31_337))
         for position in index.positions { cuts.formUnion((-3...16).map { Int(position) + $0 }) }
@@ -172,7 +174,7 @@ import Testing
 
     @Test("a fragmented MP4 that is cut off anywhere keeps its whole fragments") func truncatedMP4() throws {
         let folder = try Folder()
-        let written = Written.record(try Source.events(Source.flv(folder)), RecorderConfiguration())
+        let written = Written.record(try TestSource.events(TestSource.flv(folder)), RecorderConfiguration())
         let file = try #require(written.files.first)
         let index = try #require(file.summary).index
         var ends = [Int64(file.start.header.readableBytes)]

@@ -2,14 +2,15 @@ import Foundation
 import Media
 import NIOCore
 import Recording
+import TestSupport
 import Testing
 
 @Suite("recording writer") struct WriterTests {
     @Test("a file of each format decodes to the source's frames", arguments: RecordingFormat.allCases)
     func decodes(format: RecordingFormat) throws {
         let folder = try Folder()
-        let source = try Source.flv(folder)
-        let written = Written.record(try Source.events(source), RecorderConfiguration(format: format))
+        let source = try TestSource.flv(folder)
+        let written = Written.record(try TestSource.events(source), RecorderConfiguration(format: format))
         #expect(written.files.count == 1)
         let file = try #require(written.files.first)
         let path = try folder.file("recording.\(format.rawValue)", file.finished)
@@ -18,19 +19,19 @@ import Testing
         #expect(try Judge.hashes(path, "a") == Judge.hashes(source, "a"))
         let summary = try #require(file.summary)
         #expect(summary.byteCount == Int64(file.bytes.readableBytes))
-        #expect(summary.index.count == Source.seconds)
-        #expect(abs(summary.endMillis - summary.startMillis - Int64(Source.seconds) * 1_000) < 100)
+        #expect(summary.index.count == TestSource.seconds)
+        #expect(abs(summary.endMillis - summary.startMillis - Int64(TestSource.seconds) * 1_000) < 100)
         #expect(summary.startMillis == 1_700_000_000_000)
         #expect(summary.reason == .sourceEnded)
     }
 
     @Test("an FLV says its duration and size") func metadata() throws {
         let folder = try Folder()
-        let written = Written.record(try Source.events(Source.flv(folder)), RecorderConfiguration(format: .flv))
+        let written = Written.record(try TestSource.events(TestSource.flv(folder)), RecorderConfiguration(format: .flv))
         let file = try #require(written.files.first)
         let path = try folder.file("recording.flv", file.finished)
         let duration = try #require(try Judge.probe(path, "format=duration").first.flatMap(Double.init))
-        #expect(abs(duration - Double(Source.seconds)) < 0.1)
+        #expect(abs(duration - Double(TestSource.seconds)) < 0.1)
         let size = try Judge.run("ffprobe", ["-v", "error", "-show_entries", "format_tags", path])
         #expect(!size.contains("error"))
         let bytes = file.finished
@@ -42,7 +43,8 @@ import Testing
     @Test("what is gathered never spans a second", arguments: RecordingFormat.allCases)
     func flushes(format: RecordingFormat) throws {
         let folder = try Folder()
-        let written = Written.record(try Source.events(Source.flv(folder)), RecorderConfiguration(format: format))
+        let written = Written.record(
+            try TestSource.events(TestSource.flv(folder)), RecorderConfiguration(format: format))
         let file = try #require(written.files.first)
         var last = MediaTime.zero
         for piece in file.pieces {
@@ -54,9 +56,9 @@ import Testing
     @Test("the segment plan cuts at keyframes, without a gap", arguments: RecordingFormat.allCases)
     func segments(format: RecordingFormat) throws {
         let folder = try Folder()
-        let source = try Source.flv(folder)
+        let source = try TestSource.flv(folder)
         let written = Written.record(
-            try Source.events(source), RecorderConfiguration(format: format, plan: .segment(.seconds(3))))
+            try TestSource.events(source), RecorderConfiguration(format: format, plan: .segment(.seconds(3))))
         #expect(written.files.count == 3)
         var video: [String] = []
         var audio: [String] = []
@@ -78,7 +80,7 @@ import Testing
 
     @Test("a change of the tracks begins a new file at the keyframe") func tracksChange() throws {
         let folder = try Folder()
-        let events = try Source.events(Source.flv(folder))
+        let events = try TestSource.events(TestSource.flv(folder))
         var changed = events.moved(by: MediaTime(millis: 8_000))
         for (index, event) in changed.enumerated() {
             guard case .track(var track) = event, track.kind == .video, let record = track.configuration else {
@@ -93,14 +95,14 @@ import Testing
         #expect(written.files.count == 2)
         #expect(written.files.first?.summary?.reason == .tracksChanged)
         let frames = written.files.map { file in file.summary?.index.count ?? 0 }
-        #expect(frames == [Source.seconds, Source.seconds])
+        #expect(frames == [TestSource.seconds, TestSource.seconds])
         let path = try folder.file("second.mp4", try #require(written.files.last).finished)
         #expect(try Judge.hashes(path, "v") == Judge.hashes("\(folder.path)/source.flv", "v"))
     }
 
     @Test("a track that comes too late begins a new file, and its first frames wait for it") func lateAudio() throws {
         let folder = try Folder()
-        let events = try Source.events(Source.flv(folder))
+        let events = try TestSource.events(TestSource.flv(folder))
         let late = events.filter { event in
             guard case .frame(let frame) = event, frame.kind == .audio else { return true }
             return frame.dts >= MediaTime(millis: 3_400)
@@ -121,8 +123,8 @@ import Testing
     @Test("sound alone is recorded, cut every two seconds", arguments: RecordingFormat.allCases)
     func audioOnly(format: RecordingFormat) throws {
         let folder = try Folder()
-        let source = try Source.flv(folder, audioOnly: true)
-        let written = Written.record(try Source.events(source), RecorderConfiguration(format: format))
+        let source = try TestSource.flv(folder, audioOnly: true)
+        let written = Written.record(try TestSource.events(source), RecorderConfiguration(format: format))
         let file = try #require(written.files.first)
         let path = try folder.file("recording.\(format.rawValue)", file.finished)
         #expect(try Judge.complaints(path) == "")
@@ -132,7 +134,7 @@ import Testing
 
     @Test("only the kinds that are wanted are recorded") func kinds() throws {
         let folder = try Folder()
-        let events = try Source.events(Source.flv(folder))
+        let events = try TestSource.events(TestSource.flv(folder))
         let audio = Written.record(events, RecorderConfiguration(kinds: .audioOnly))
         #expect(audio.files.map { $0.start.tracks.map(\.kind) } == [[.audio]])
         let video = Written.record(events, RecorderConfiguration(kinds: .videoOnly))
@@ -141,7 +143,7 @@ import Testing
 
     @Test("media that wait for a file are bounded") func pending() throws {
         let folder = try Folder()
-        let events = try Source.events(Source.flv(folder)).filter { event in
+        let events = try TestSource.events(TestSource.flv(folder)).filter { event in
             if case .frame(let frame) = event { !(frame.kind == .video && frame.isKeyframe) } else { true }
         }
         var writer = RecordingWriter(
@@ -157,7 +159,7 @@ import Testing
 
     @Test("after a lost file another begins at the next keyframe") func lostFile() throws {
         let folder = try Folder()
-        let events = try Source.events(Source.flv(folder))
+        let events = try TestSource.events(TestSource.flv(folder))
         var writer = RecordingWriter(configuration: RecorderConfiguration())
         var written = Written()
         writer.sourceStarted(continues: false)

@@ -1,7 +1,7 @@
-import NIOCore
+package import NIOCore
 
 /// The bytes that hexadecimal `text` spells; white space is ignored.
-func bytes(_ text: String) -> ByteBuffer {
+package func bytes(_ text: String) -> ByteBuffer {
     var buffer = ByteBuffer()
     var high: Int?
     for digit in text.compactMap(\.hexDigitValue) {
@@ -17,6 +17,6 @@ func bytes(_ text: String) -> ByteBuffer {
 }
 
 /// Every prefix of `buffer` that is shorter than it.
-func prefixes(of buffer: ByteBuffer) -> [ByteBuffer] {
+package func prefixes(of buffer: ByteBuffer) -> [ByteBuffer] {
     (0..<buffer.readableBytes).compactMap { buffer.getSlice(at: buffer.readerIndex, length: $0) }
 }
