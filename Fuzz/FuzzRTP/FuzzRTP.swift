@@ -59,7 +59,7 @@ private func readCompound(_ input: ByteBuffer) {
 /// Each payload has a byte of flags and one of length in front.
 private func readPayloads(_ input: ByteBuffer, format: RTPPayloadFormat) {
     var reader = RTPPayloadReader(format: format, maximumLength: 4096)
-    var writer = RTPPayloadWriter(format: format, maximumPayload: 100)
+    let writer = RTPPayloadWriter(format: format, maximumPayload: 100)
     var rest = input
     var timestamp: UInt32 = 0
     while let (flags, length) = rest.readMultipleIntegers(as: (UInt8, UInt8).self) {
@@ -84,7 +84,7 @@ private func writeFrame(_ input: ByteBuffer, format: RTPPayloadFormat) {
     var input = input
     guard let (size, flags) = input.readMultipleIntegers(as: (UInt8, UInt8).self) else { return }
     let maximum = 64 + Int(size)
-    var writer = RTPPayloadWriter(format: format, maximumPayload: maximum)
+    let writer = RTPPayloadWriter(format: format, maximumPayload: maximum)
     guard let payloads = try? writer.payloads(of: input, isKeyframe: flags & 1 != 0) else { return }
     var end = 0
     for range in payloads.ranges {

@@ -1,23 +1,8 @@
 import Media
 import NIOCore
+import TestSupport
 
 @testable import MPEGTS
-
-/// The bytes that hexadecimal `text` spells; white space is ignored.
-func bytes(_ text: String) -> ByteBuffer {
-    var buffer = ByteBuffer()
-    var high: Int?
-    for digit in text.compactMap(\.hexDigitValue) {
-        if let first = high {
-            buffer.writeInteger(UInt8(first << 4 | digit))
-            high = nil
-        } else {
-            high = digit
-        }
-    }
-    precondition(high == nil, "an odd number of digits")
-    return buffer
-}
 
 /// The 188-byte packets of a stream.
 func packets(in stream: ByteBuffer) -> [ByteBuffer] {

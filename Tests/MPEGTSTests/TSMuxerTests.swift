@@ -1,5 +1,6 @@
 import Media
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import MPEGTS
@@ -191,10 +192,13 @@ struct TSMuxerTests {
         var delimiter = Sample.video(0)
         delimiter.payload = bytes("00000002 09f0")
         muxer.write(delimiter, into: &buffer)
+        // More units than any picture has.
+        delimiter.payload = Sample.lengthPrefixed(Array(repeating: bytes("41"), count: 4_097))
+        muxer.write(delimiter, into: &buffer)
         muxer.writeID3(ByteBuffer(), at: .zero, into: &buffer)
         muxer.writeID3(ByteBuffer(repeating: 1, count: 65_001), at: .zero, into: &buffer)
         muxer.flush(into: &buffer)
-        #expect(muxer.droppedFrames == 6)
+        #expect(muxer.droppedFrames == 7)
         #expect(buffer.readableBytes == start)
         muxer.write(Sample.audio(0, length: 8184), into: &buffer)
         muxer.flush(into: &buffer)

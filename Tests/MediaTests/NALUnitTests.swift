@@ -1,5 +1,6 @@
 import Media
 import NIOCore
+import TestSupport
 import Testing
 
 @Suite struct NALUnitTests {
@@ -76,6 +77,31 @@ import Testing
             for prefix in prefixes(of: stream) {
                 #expect(AnnexB.units(in: prefix).count == (prefix.readableBytes > position + 3 ? 1 : 0))
             }
+        }
+    }
+
+    @Test("a frame of more units than any picture has is refused in both forms, and one of as many is not")
+    func tooMany() throws {
+        let limit = LengthPrefixedNALUnits.maximumUnits
+        func prefixed(_ count: Int) -> ByteBuffer {
+            var payload = ByteBuffer()
+            for _ in 0..<count { payload.writeMultipleIntegers(UInt8(1), UInt8(0x41)) }
+            return payload
+        }
+        #expect(try LengthPrefixedNALUnits(prefixed(limit), lengthSize: 1).validate(limit: limit) == limit)
+        #expect(throws: CodecHeaderError.tooManyUnits(limit: limit)) {
+            try LengthPrefixedNALUnits(prefixed(limit + 1), lengthSize: 1).validate(limit: limit)
+        }
+        func coded(_ count: Int) -> ByteBuffer {
+            var stream = ByteBuffer()
+            for _ in 0..<count { stream.writeInteger(UInt32(0x0000_0141)) }
+            return stream
+        }
+        #expect(AnnexB.units(in: coded(9), limit: 4).count == 4)
+        #expect(AnnexB.units(in: coded(9), limit: 9).count == 9)
+        #expect(try AnnexB.lengthPrefixed(coded(limit), lengthSize: 1) == prefixed(limit))
+        #expect(throws: CodecHeaderError.tooManyUnits(limit: limit)) {
+            try AnnexB.lengthPrefixed(coded(limit + 1), lengthSize: 1)
         }
     }
 

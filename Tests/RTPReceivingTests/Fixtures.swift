@@ -189,7 +189,7 @@ struct VideoSource {
         self.number += 1
         let frame = H264.frame(
             number: self.number, reference: self.number - 1, isKeyframe: isKeyframe, length: self.frameLength)
-        var writer = RTPPayloadWriter(format: .h264(packetizationMode: 1), maximumPayload: 1_100)
+        let writer = RTPPayloadWriter(format: .h264(packetizationMode: 1), maximumPayload: 1_100)
         let sets =
             isKeyframe && withParameterSets
             ? [H264.sps(width: self.size.width, height: self.size.height), H264.pps] : []

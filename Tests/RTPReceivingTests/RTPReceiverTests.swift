@@ -89,7 +89,7 @@ private func audioPacket(
         for packet in try source.frame(isKeyframe: true) { receiver.receive(packet, at: 0) }
         _ = receiver.poll(now: arrival(0))
         func send(_ frame: [UInt8], isKeyframe: Bool, at millis: Int64) throws -> RTPReceiverOutput {
-            var writer = RTPPayloadWriter(format: .vp8, maximumPayload: 1_000)
+            let writer = RTPPayloadWriter(format: .vp8, maximumPayload: 1_000)
             let payloads = try writer.payloads(of: ByteBuffer(bytes: frame), isKeyframe: isKeyframe)
             receiver.receive(
                 RTPPacket(

@@ -176,6 +176,50 @@ struct RTPStreamPacketizerTests {
         #expect(stream.video(120, key: true).count == 1)
     }
 
+    @Test("a frame of more units than any picture has is as good as broken, and nobody looks at all of them")
+    func tooManyUnits() {
+        var stream = TestStream.live()
+        stream.video(0, key: true)
+        var payload = ByteBuffer()
+        for _ in 0..<LengthPrefixedNALUnits.maximumUnits {
+            payload.writeMultipleIntegers(UInt32(1), UInt8(0x09))
+        }
+        // A slice that nothing refers to.
+        payload.writeMultipleIntegers(UInt32(2), UInt8(0x01), UInt8(0x80))
+        let time = MediaTime(millis: 40)
+        let frame = Frame(codec: .h264, dts: time, pts: time, isKeyframe: false, payload: payload)
+        var order = PictureOrder()
+        #expect(
+            order.judge(
+                Frame(codec: .h264, dts: .zero, pts: .zero, isKeyframe: true, payload: payload), lengthSize: 4)
+                == .forward(isDiscardable: false))
+        #expect(order.judge(frame, lengthSize: 4) == .forward(isDiscardable: false))
+        #expect(stream.append(frame, now: .millis(40)).isEmpty)
+        #expect(stream.packetizer.malformedFrames == 1)
+        #expect(stream.video(80).isEmpty)
+        #expect(stream.video(120, key: true).count == 1)
+    }
+
+    @Test("parameter sets that would make every keyframe a long one are refused")
+    func longConfiguration() throws {
+        var track = TestStream.h264Track
+        let record = try #require(track.configuration)
+        // What follows the sets of a record is not read.
+        var long = record
+        long.writeRepeatingByte(0, count: Track.maximumConfigurationLength - record.readableBytes)
+        track.configuration = long
+        var stream = TestStream()
+        stream.announce(track)
+        #expect(stream.packetizer.status.video == .flowing(.h264))
+        long.writeInteger(UInt8(0))
+        track.configuration = long
+        stream.announce(track)
+        #expect(stream.packetizer.status.video == .refused(.malformed(.h264)))
+        #expect(throws: CodecHeaderError.recordTooLong(length: 65_537, maximum: 65_536)) {
+            try Track(codec: .h264, parsingConfiguration: long)
+        }
+    }
+
     @Test("a track that never comes is absent after a while, and one that is announced is not")
     func absence() {
         var stream = TestStream()
@@ -245,6 +289,9 @@ struct RTPStreamPacketizerTests {
         #expect(frames.map(\.ticks) == [0, 800])
         #expect(frames.map { $0.packets.count } == [1, 1])
         #expect(frames.map(\.number) == [0, 1])
+        // Each holds its own bytes: a ring counts none of them twice.
+        #expect(frames.map(\.byteCount) == [800, 800])
+        #expect(frames.map { $0.payload.readerIndex..<$0.payload.writerIndex } == frames.map { $0.packets[0] })
         let next = Frame(
             codec: .g711MuLaw, dts: MediaTime(millis: 200), pts: MediaTime(millis: 200), isKeyframe: true,
             payload: ByteBuffer(repeating: 0xFF, count: 160))

@@ -186,7 +186,8 @@ struct RTPViewerFeedbackTests {
     func nackOverRuns() throws {
         let (viewer, stream) = try self.playing()
         for index in 0..<3 {
-            let now = NIODeadline.millis(1_600 + Int64(index) * 5_000)
+            // Nothing new comes meanwhile.
+            let now = NIODeadline.millis(1_600 + Int64(index) * 10_000)
             try viewer.receive(
                 [.pictureLossIndication(senderSSRC: 1, mediaSSRC: TestViewer.videoSSRC)], stream, now: now)
             try viewer.drain(stream, now: now, for: .seconds(1))
@@ -196,7 +197,7 @@ struct RTPViewerFeedbackTests {
         for (offset, original) in originals.suffix(150).enumerated() {
             let before = viewer.received.count
             try viewer.receive(
-                [self.nack([original.sequence])], stream, now: .millis(20_000 + Int64(offset) * 20))
+                [self.nack([original.sequence])], stream, now: .millis(30_000 + Int64(offset) * 20))
             guard viewer.received.count > before, let packet = viewer.received.last else { continue }
             let rebuilt = try #require(
                 try RTXPacket.original(of: packet.packet, ssrc: TestViewer.videoSSRC, payloadType: 102))

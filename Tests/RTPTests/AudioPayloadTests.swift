@@ -21,7 +21,7 @@ import Testing
                     .broken(.invalidValue(0, offset: 0), timestamp: 7)
                 ])
         }
-        var writer = RTPPayloadWriter(format: .opus, maximumPayload: 64)
+        let writer = RTPPayloadWriter(format: .opus, maximumPayload: 64)
         let payloads = try writer.payloads(of: bytes("F8AA"), isKeyframe: true)
         #expect(payloads.ranges == [0..<2] && !payloads.hasMarker(at: 0))
         #expect(throws: RTPError.frameTooLong(length: 65, maximum: 64)) {
@@ -30,7 +30,7 @@ import Testing
     }
 
     @Test func `G.711 is cut between samples, and each packet is later by the samples before it`() throws {
-        var writer = RTPPayloadWriter(format: .g711ALaw(channels: 2), maximumPayload: 101)
+        let writer = RTPPayloadWriter(format: .g711ALaw(channels: 2), maximumPayload: 101)
         var random = Generator(seed: 1)
         let frame = random.data([], count: 250)
         let payloads = try writer.payloads(of: frame, isKeyframe: true)
@@ -71,7 +71,7 @@ import Testing
 
     @Test func `A long AAC access unit is cut into packets that all name its size`() throws {
         let format = try #require(RTPPayloadFormat(codec: .aac))
-        var writer = RTPPayloadWriter(format: format, maximumPayload: 100)
+        let writer = RTPPayloadWriter(format: format, maximumPayload: 100)
         var random = Generator(seed: 1)
         let frame = random.data([], count: 250)
         let payloads = try writer.payloads(of: frame, isKeyframe: true)
@@ -104,7 +104,7 @@ import Testing
         let unit = try #require(outputs.first?.accessUnit, "\(outputs)")
         #expect(unit.payload == bytes("AABB"))
         #expect(unit.duration == 960)
-        var writer = RTPPayloadWriter(format: format, maximumPayload: 100)
+        let writer = RTPPayloadWriter(format: format, maximumPayload: 100)
         #expect(throws: RTPError.unsupportedCodec) { try writer.payloads(of: bytes("AA"), isKeyframe: true) }
     }
 

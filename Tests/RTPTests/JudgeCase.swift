@@ -215,7 +215,7 @@ struct JudgeCase: Sendable, CustomTestStringConvertible {
     /// Sends access units as a sender of ours would, and says goodbye.
     private func send(_ units: [RTPAccessUnit], format: RTPPayloadFormat, to port: UInt16) throws {
         let socket = try LoopbackSocket()
-        var writer = RTPPayloadWriter(format: format, maximumPayload: 1100, firstPictureID: 0x7FFA)
+        let writer = RTPPayloadWriter(format: format, maximumPayload: 1100)
         // Numbers wrap on the way.
         var sequence: UInt16 = 0xFFF0
         for unit in units {

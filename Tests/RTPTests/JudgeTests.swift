@@ -34,7 +34,7 @@ struct AV1CaptureTests {
 
     @Test(arguments: [64, 100, 300, 1200])
     func `Real temporal units come back from packets of ours`(maximumPayload: Int) throws {
-        var writer = RTPPayloadWriter(format: .av1, maximumPayload: maximumPayload)
+        let writer = RTPPayloadWriter(format: .av1, maximumPayload: maximumPayload)
         var reader = RTPPayloadReader(format: .av1)
         for unit in try self.units() {
             reader.append(

@@ -122,7 +122,7 @@ import Testing
     @Test func `Small units are aggregated, large ones cut into equal fragments`() throws {
         var random = Generator(seed: 1)
         let slice = random.data([0x65, 0x88], count: 2500)
-        var writer = RTPPayloadWriter(format: self.format, maximumPayload: 1000)
+        let writer = RTPPayloadWriter(format: self.format, maximumPayload: 1000)
         let payloads = try writer.payloads(
             of: lengthPrefixed([bytes("09F0"), bytes("060501"), slice, bytes("0C FF")]), isKeyframe: true,
             parameterSets: [self.sequenceSet, self.pictureSet])
@@ -139,7 +139,7 @@ import Testing
     @Test func `Parameter sets that the frame has itself are not repeated, and a frame of nothing makes no packet`()
         throws
     {
-        var writer = RTPPayloadWriter(format: self.format, maximumPayload: 1000)
+        let writer = RTPPayloadWriter(format: self.format, maximumPayload: 1000)
         let own = bytes("67 4D001F")
         let payloads = try writer.payloads(
             of: lengthPrefixed([own, bytes("6588")]), isKeyframe: true,
@@ -151,7 +151,7 @@ import Testing
     }
 
     @Test func `Mode 0 sends each unit by itself and refuses what it cannot fragment`() throws {
-        var writer = RTPPayloadWriter(format: .h264(packetizationMode: 0), maximumPayload: 100)
+        let writer = RTPPayloadWriter(format: .h264(packetizationMode: 0), maximumPayload: 100)
         let payloads = try writer.payloads(of: lengthPrefixed([bytes("0605"), bytes("4180")]), isKeyframe: false)
         #expect(
             payloads.ranges.map { payloads.buffer.getSlice(at: $0.lowerBound, length: $0.count) }
@@ -163,9 +163,74 @@ import Testing
     }
 
     @Test func `A frame whose lengths do not add up is refused`() {
-        var writer = RTPPayloadWriter(format: self.format, maximumPayload: 100)
+        let writer = RTPPayloadWriter(format: self.format, maximumPayload: 100)
         #expect(throws: RTPError.malformedFrame(offset: 6)) {
             try writer.payloads(of: bytes("00000002 4180 00000005 41"), isKeyframe: false)
+        }
+    }
+}
+
+/// What a hostile publisher's frames may cost.
+@Suite struct UnitBoundTests {
+    private static let limit = RTPPayloadWriter.maximumUnits
+
+    private func frame(_ unit: ByteBuffer, count: Int) -> ByteBuffer {
+        lengthPrefixed(Array(repeating: unit, count: count))
+    }
+
+    @Test(
+        arguments: [
+            (.h264(packetizationMode: 1), "41"), (.h264(packetizationMode: 0), "41"),
+            (.hevc(usesDecodingOrderNumbers: false), "0201"),
+        ] as [(RTPPayloadFormat, String)])
+    func `A frame of as many units as may be is cut up, and one of more is refused`(
+        format: RTPPayloadFormat, unit: String
+    ) throws {
+        let writer = RTPPayloadWriter(format: format, maximumPayload: 1_000)
+        let payloads = try writer.payloads(of: self.frame(bytes(unit), count: Self.limit), isKeyframe: false)
+        let perPacket = format == .h264(packetizationMode: 0) ? 1 : (1_000 - unit.count / 2) / (2 + unit.count / 2)
+        #expect(payloads.ranges.count == (Self.limit + perPacket - 1) / perPacket)
+        #expect(throws: RTPError.tooManyUnits(limit: Self.limit)) {
+            try writer.payloads(of: self.frame(bytes(unit), count: Self.limit + 1), isKeyframe: false)
+        }
+    }
+
+    /// Empty units and delimiters are passed over, but not without looking at them.
+    @Test(arguments: ["", "09"]) func `Units that are not sent count`(unit: String) {
+        let writer = RTPPayloadWriter(format: .h264(packetizationMode: 1), maximumPayload: 1_000)
+        #expect(throws: RTPError.tooManyUnits(limit: Self.limit)) {
+            try writer.payloads(
+                of: self.frame(bytes(unit), count: Self.limit).appending(lengthPrefixed([bytes("4180")])),
+                isKeyframe: false)
+        }
+    }
+
+    @Test func `Parameter sets in front of the frame count`() throws {
+        let writer = RTPPayloadWriter(format: .h264(packetizationMode: 1), maximumPayload: 1_000)
+        let sets = Array(repeating: bytes("68CE"), count: Self.limit)
+        let frame = lengthPrefixed([bytes("6588")])
+        #expect(throws: RTPError.tooManyUnits(limit: Self.limit)) {
+            try writer.payloads(of: frame, isKeyframe: true, parameterSets: sets)
+        }
+        let most = try writer.payloads(of: frame, isKeyframe: true, parameterSets: Array(sets.dropLast()))
+        #expect(most.beginsWithParameterSets)
+    }
+
+    /// A temporal delimiter (not sent), and a tile group of no bytes.
+    @Test(arguments: ["1200", "2200"]) func `OBUs are bounded, whether they are sent or not`(unit: String) throws {
+        let writer = RTPPayloadWriter(format: .av1, maximumPayload: 1_000)
+        var frame = ByteBuffer()
+        for _ in 0..<Self.limit - 1 { frame.writeImmutableBuffer(bytes(unit)) }
+        frame.writeImmutableBuffer(bytes("32 02 30AA"))
+        let payloads = try writer.payloads(of: frame, isKeyframe: false)
+        #expect(unit == "1200" ? payloads.ranges.count == 1 : payloads.ranges.count > 1)
+        let header = TestFrames.av1SequenceHeader
+        #expect(throws: RTPError.tooManyUnits(limit: Self.limit)) {
+            try writer.payloads(of: frame, isKeyframe: true, parameterSets: [header])
+        }
+        frame.writeImmutableBuffer(bytes(unit))
+        #expect(throws: RTPError.tooManyUnits(limit: Self.limit)) {
+            try writer.payloads(of: frame, isKeyframe: false)
         }
     }
 }
@@ -233,7 +298,7 @@ import Testing
     @Test func `Small units are aggregated, large ones cut into equal fragments`() throws {
         var random = Generator(seed: 1)
         let slice = random.data([0x26, 0x01, 0x80], count: 2502)
-        var writer = RTPPayloadWriter(format: self.format, maximumPayload: 1000)
+        let writer = RTPPayloadWriter(format: self.format, maximumPayload: 1000)
         let payloads = try writer.payloads(
             of: lengthPrefixed([bytes("4E0505")]).appending(lengthPrefixed([slice])), isKeyframe: true,
             parameterSets: [bytes("40010C01"), bytes("42010101"), bytes("4401C1")])

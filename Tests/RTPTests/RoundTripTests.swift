@@ -49,7 +49,7 @@ import Testing
     @Test(arguments: [Codec.h264, .hevc, .vp8, .vp9, .av1, .aac])
     func `Frames of every size come back, in packets within the limit`(codec: Codec) throws {
         let format = try #require(RTPPayloadFormat(codec: codec))
-        var writer = RTPPayloadWriter(format: format, maximumPayload: Self.maximum, firstPictureID: 0x7FFE)
+        let writer = RTPPayloadWriter(format: format, maximumPayload: Self.maximum)
         var reader = RTPPayloadReader(format: format)
         var random = Generator(seed: 5)
         for size in Array(1...420) + [997, 1000, 4096, 65_000] where codec != .aac || size < 8192 {
@@ -72,7 +72,7 @@ import Testing
     @Test(arguments: [Codec.vp8, .vp9, .h264, .hevc, .av1])
     func `Packets of one large unit are of one size but the last, and no more than needed`(codec: Codec) throws {
         let format = try #require(RTPPayloadFormat(codec: codec))
-        var writer = RTPPayloadWriter(format: format, maximumPayload: 1180)
+        let writer = RTPPayloadWriter(format: format, maximumPayload: 1180)
         var random = Generator(seed: 6)
         for size in stride(from: 1300, to: 40_000, by: 777) {
             let frame: ByteBuffer
@@ -93,7 +93,7 @@ import Testing
         let format = try #require(RTPPayloadFormat(codec: codec))
         var random = Generator(seed: 7)
         for round in 0..<60 {
-            var writer = RTPPayloadWriter(format: format, maximumPayload: Self.maximum)
+            let writer = RTPPayloadWriter(format: format, maximumPayload: Self.maximum)
             let frames = (0..<3).map { Self.frame(codec, size: 60 + round * 17, isKeyframe: $0 == 1, &random) }
             let packets = try frames.map { try writer.payloads(of: $0, isKeyframe: false) }
             let lost = Int.random(in: packets[1].ranges.indices, using: &random)
@@ -120,7 +120,7 @@ import Testing
     func `Payloads cut at any byte and random ones are read without a trap, and recovery follows`(codec: Codec) throws {
         let format = try #require(RTPPayloadFormat(codec: codec))
         var random = Generator(seed: 8)
-        var writer = RTPPayloadWriter(format: format, maximumPayload: Self.maximum)
+        let writer = RTPPayloadWriter(format: format, maximumPayload: Self.maximum)
         var reader = RTPPayloadReader(format: format, maximumLength: 5000)
         let frame = Self.frame(codec, size: codec == .opus ? 90 : 350, isKeyframe: true, &random)
         let payloads = try writer.payloads(of: frame, isKeyframe: true)

@@ -61,14 +61,18 @@ enum TestFrames {
         #expect(outputs.compactMap(\.accessUnit?.payload) == [bytes("01AA"), bytes("01BB")])
     }
 
-    @Test func `Picture ids count in 15 bits, one a frame`() throws {
-        var writer = RTPPayloadWriter(format: .vp8, maximumPayload: 100, firstPictureID: 0x7FFF)
+    @Test func `There are no picture ids, so a frame that is sent again is the same to the bit`() throws {
+        let writer = RTPPayloadWriter(format: .vp8, maximumPayload: 100)
         let frame = self.random(TestFrames.vp8Keyframe, count: 150)
         let payloads = try writer.payloads(of: frame, isKeyframe: true)
-        #expect(payloads.payload(at: 0).prefix(4) == bytes("90 80 FFFF"))
-        #expect(payloads.payload(at: 1).prefix(4) == bytes("80 80 FFFF"))
-        #expect(payloads.ranges.map(\.count) == [79, 79])
-        #expect(try writer.payloads(of: frame, isKeyframe: true).payload(at: 0).prefix(4) == bytes("90 80 8000"))
+        #expect(payloads.payload(at: 0).prefix(4) == bytes("10").appending(frame).prefix(4))
+        #expect(payloads.payload(at: 1).prefix(1) == bytes("00"))
+        #expect(payloads.ranges.map(\.count) == [76, 76])
+        #expect(try writer.payloads(of: frame, isKeyframe: true).buffer == payloads.buffer)
+        let unit = try #require(
+            RTPPayloadReader.read([payloads.payload(at: 0), payloads.payload(at: 1)], format: .vp8).first?.accessUnit)
+        #expect(unit.payload == frame)
+        #expect(unit.layers == RTPLayerIDs())
     }
 }
 
@@ -117,16 +121,26 @@ enum TestFrames {
         #expect(RTPPayloadReader.read([bytes(hex)], format: .vp9) == [.broken(error, timestamp: 7)])
     }
 
-    @Test func `A keyframe tells its size in a scalability structure, and all packets are equal`() throws {
-        var writer = RTPPayloadWriter(format: .vp9, maximumPayload: 100, firstPictureID: 2)
+    /// RFC 9628 §4.2: with a scalability structure (V) every packet would have to have a picture id (I).
+    @Test func `There are no picture ids and no scalability structure, and all packets are equal`() throws {
+        let writer = RTPPayloadWriter(format: .vp9, maximumPayload: 100)
         let frame = self.random(TestFrames.vp9Keyframe, count: 280)
         let payloads = try writer.payloads(of: frame, isKeyframe: true)
-        #expect(payloads.ranges.map(\.count) == [98, 98, 98])
-        #expect(payloads.payload(at: 0).prefix(8) == bytes("8A 8002 10 0140 00F0"))
-        #expect(payloads.payload(at: 1).prefix(3) == bytes("80 8002"))
-        #expect(payloads.payload(at: 2).prefix(3) == bytes("84 8002"))
+        #expect(payloads.ranges.map(\.count) == [95, 95, 93])
+        #expect(
+            payloads.ranges.indices.map { payloads.payload(at: $0).prefix(1) } == [
+                bytes("08"), bytes("00"), bytes("04"),
+            ])
         let inter = try writer.payloads(of: ByteBuffer(bytes: TestFrames.vp9Interframe), isKeyframe: false)
-        #expect(inter.payload(at: 0).prefix(3) == bytes("CC 8003"))
+        #expect(inter.payload(at: 0) == bytes("4C").appending(ByteBuffer(bytes: TestFrames.vp9Interframe)))
+        #expect(try writer.payloads(of: frame, isKeyframe: true).buffer == payloads.buffer)
+        let unit = try #require(
+            RTPPayloadReader.read(payloads.ranges.indices.map { payloads.payload(at: $0) }, format: .vp9)
+                .first?.accessUnit)
+        #expect(unit.payload == frame)
+        #expect(unit.isKeyframe)
+        #expect(unit.pictureSize == RTPPictureSize(width: 320, height: 240))
+        #expect(unit.layers == RTPLayerIDs())
     }
 
     @Test func `The front of a keyframe tells format and size`() throws {
@@ -178,7 +192,7 @@ enum TestFrames {
     }
 
     @Test func `A keyframe gets the sequence header and the mark of a new sequence`() throws {
-        var writer = RTPPayloadWriter(format: .av1, maximumPayload: 100)
+        let writer = RTPPayloadWriter(format: .av1, maximumPayload: 100)
         let frame = bytes("1200 32 03 10AABB")
         let header = try #require(self.sequenceHeader.getSlice(at: 2, length: 8))
         let payloads = try writer.payloads(of: frame, isKeyframe: true, parameterSets: [self.sequenceHeader])
@@ -191,7 +205,7 @@ enum TestFrames {
     }
 
     @Test func `A broken unit is refused`() {
-        var writer = RTPPayloadWriter(format: .av1, maximumPayload: 100)
+        let writer = RTPPayloadWriter(format: .av1, maximumPayload: 100)
         #expect(throws: RTPError.malformedFrame(offset: 3)) {
             try writer.payloads(of: bytes("320110 3205 AA"), isKeyframe: false)
         }

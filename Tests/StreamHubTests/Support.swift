@@ -102,10 +102,15 @@ final class FrameLog: Sendable {
 
 final class TestPublisher: Publisher {
     private let log = Mutex<[PublishEnd]>([])
+    private let requests = Atomic<Int>(0)
 
     var revocations: [PublishEnd] { self.log.withLock { $0 } }
+    /// Keyframes that it was asked for.
+    var keyframeRequests: Int { self.requests.load(ordering: .acquiring) }
 
     func publishingRevoked(_ reason: PublishEnd) { self.log.withLock { $0.append(reason) } }
+
+    func keyframeRequested() { self.requests.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 }
 
 /// The far end of a viewer's connection, read when the test says so.

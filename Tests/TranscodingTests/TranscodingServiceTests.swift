@@ -128,6 +128,53 @@ struct TranscodingServiceTests {
         }
     }
 
+    @Test("a source that changes with every packet fills no memory, and what it is in the end counts")
+    func boundedSources() async throws {
+        let (aac, opus) = (try await CodedSounds.shared.coded(.aac), try await CodedSounds.shared.coded(.opus))
+        let target = try #require(EncodedFormat(codec: .opus, of: aac.track, settings: AudioTranscodingSettings()))
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let (home, pool) = (group.next(), NIOThreadPool(numberOfThreads: 1))
+        pool.start()
+        // The only thread has something else to do.
+        let isFree = DispatchSemaphore(value: 0)
+        pool.submit { _ in isFree.wait() }
+        let (output, ended) = (Output(), home.makePromise(of: Void.self))
+        let transcoder = StreamTranscoder(
+            of: try StreamKey(app: "live", name: "test"), from: aac.track, target: target,
+            settings: AudioTranscodingSettings(), limits: TranscodingLimits(maximumWaitingFrames: 8), home: home,
+            pool: pool, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            output: { output.take($0, on: home) }, ended: { _ in ended.succeed() })
+        let reached = Mutex(0)
+        for index in 0..<2_000 {
+            let coded = index % 2 == 0 ? aac : opus
+            #expect(transcoder.sourceChanged(to: coded.track))
+            transcoder.submit(coded.frames()[index % 50])
+            transcoder.notify { reached.withLock { $0 += 1 } }
+            // Eight frames, sixteen marks, and a source in front of each.
+            try #require(transcoder.waitingInputs <= 8 + 16 + 25)
+        }
+        for index in 0..<2_000 { #expect(transcoder.sourceChanged(to: index % 2 == 0 ? aac.track : opus.track)) }
+        #expect(transcoder.waitingInputs <= 8 + 16 + 25)
+        for frame in opus.frames().suffix(8) { transcoder.submit(frame) }
+        let promise = home.makePromise(of: Void.self)
+        transcoder.notify { promise.succeed() }
+        // Marks are called before their time rather than never.
+        try await home.submit {}.get()
+        #expect(reached.withLock { $0 } == 2_001 - 16)
+        isFree.signal()
+        try await promise.futureResult.get()
+        #expect(reached.withLock { $0 } == 2_000)
+        // All eight are of the source that was named last.
+        let statistics = transcoder.statistics
+        #expect(statistics.sourceFrames == 8 && statistics.brokenFrames == 0)
+        #expect(statistics.droppedFrames == 2_000)
+        #expect(!output.frames.isEmpty)
+        transcoder.close()
+        try await ended.futureResult.get()
+        try await pool.shutdownGracefully()
+        try await group.shutdownGracefully()
+    }
+
     @Test("a node makes no more transcoders than it may, and none of what cannot be made")
     func limits() async throws {
         let coded = try await CodedSounds.shared.coded(.aac)

@@ -9,6 +9,7 @@ import SecureRTP
 import StreamHub
 import Streaming
 import Synchronization
+import TestSupport
 import Testing
 import WebRTC
 
@@ -97,6 +98,71 @@ import WebRTC
             let firsts: [UInt8] = inbox.received.map { $0.getInteger(at: $0.readerIndex, as: UInt8.self) ?? 0 }
             let expected: [UInt8] = (0..<600).map { (index: Int) -> UInt8 in UInt8(index / 4 + index % 4) }
             #expect(firsts == expected)
+        }
+    }
+
+    /// Lengths and cuts of what is queued in a row, and how many sends that makes.
+    struct Row: Sendable {
+        var parts: [(length: Int, segment: Int)]
+        var sends: UInt64
+
+        init(_ parts: [(length: Int, segment: Int)], sends: UInt64) {
+            self.parts = parts
+            self.sends = sends
+        }
+    }
+
+    private static let rows: [Row] = [
+        Row([(2_000, 1_000), (160, 0)], sends: 1),  // a picture, and sound behind it
+        Row([(2_100, 1_000), (90, 0)], sends: 2),  // nothing may follow the short end
+        Row([(160, 0), (160, 0), (80, 0), (80, 0)], sends: 2),
+        Row([(160, 0), (161, 0)], sends: 2),
+        Row([(160, 0), (2_000, 1_000)], sends: 2),
+        Row([(31_500, 500), (500, 0), (400, 0)], sends: 2),  // 64 are cut at most
+        Row([(64_000, 1_000), (900, 0), (101, 0)], sends: 2),
+    ]
+
+    @Test(arguments: rows)
+    func aDatagramThatTheKernelCanCutOffLeavesWithTheSendInFrontOfIt(row: Row) async throws {
+        let counters = Mutex(DatagramCounters())
+        try await self.withSockets(usesSegmentation: true) { socket, peer in
+            let path = DatagramPath(to: peer)
+            for (number, part) in row.parts.enumerated() {
+                Self.write(
+                    socket, part.length, segment: part.segment, path, fill: UInt8(truncatingIfNeeded: 60 * number))
+            }
+            socket.flush()
+            counters.withLock { $0 = socket.counters }
+        } _: { inbox in
+            var expected: [ByteBuffer] = []
+            for (number, part) in row.parts.enumerated() {
+                let size = part.segment > 0 ? part.segment : part.length
+                for piece in 0..<(part.length + size - 1) / size {
+                    let fill = UInt8(truncatingIfNeeded: 60 * number + piece)
+                    expected.append(ByteBuffer(repeating: fill, count: min(size, part.length - piece * size)))
+                }
+            }
+            try await eventually("all arrive") { inbox.received.count == expected.count }
+            #expect(inbox.received == expected)
+            #expect(counters.withLock { $0.sends } == row.sends)
+            #expect(counters.withLock { $0.datagrams } == UInt64(expected.count))
+        }
+    }
+
+    @Test func datagramsToOthersOrFromOtherAddressesLeaveAlone() async throws {
+        let sends = Mutex<UInt64>(0)
+        try await self.withSockets(usesSegmentation: true, bind: "0.0.0.0") { socket, peer in
+            let locals = ["127.0.0.9", "127.0.0.8"].compactMap { host in
+                (try? SocketAddress(ipAddress: host, port: 0)).flatMap { PeerAddress($0) }
+            }
+            Self.write(socket, 300, segment: 0, DatagramPath(to: peer), fill: 1)
+            for local in locals { Self.write(socket, 300, segment: 0, DatagramPath(to: peer, from: local), fill: 2) }
+            socket.flush()
+            sends.withLock { $0 = socket.counters.sends }
+        } _: { inbox in
+            try await eventually("all arrive") { inbox.received.count == 3 }
+            #expect(inbox.datagrams.withLock { $0.map(\.from) } == ["127.0.0.1", "127.0.0.9", "127.0.0.8"])
+            #expect(sends.withLock { $0 } == 3)
         }
     }
 

@@ -131,56 +131,6 @@ import Testing
     }
 }
 
-@Suite struct AddressBookTests {
-    @Test(
-        arguments: [
-            ("example.org", "example.org", nil), ("example.org:8000", "example.org", 8_000),
-            ("10.0.0.1", "10.0.0.1", nil), ("10.0.0.1:9", "10.0.0.1", 9), ("::1", "::1", nil), ("[::1]", "::1", nil),
-            ("[2001:db8::1]:443", "2001:db8::1", 443),
-        ] as [(String, String, Int?)])
-    func hostsAreRead(text: String, name: String, port: Int?) {
-        let host = AddressBook.Host(text)
-        #expect(host?.name == name)
-        #expect(host?.port == port)
-    }
-
-    @Test(arguments: ["", "a:b", "a:0", "a:70000", "[::1", "[::1]x", ":80", "a/b"])
-    func otherTextsAreNoHosts(text: String) {
-        #expect(AddressBook.Host(text) == nil)
-    }
-
-    @Test func listenersThatNameAnAddressAreWhatClientsAreTold() async throws {
-        let book = AddressBook(configured: [], interfaces: [])
-        let places = await book.places(
-            listeners: [
-                (try SocketAddress(ipAddress: "127.0.0.1", port: 8_000), false),
-                (try SocketAddress(ipAddress: "::1", port: 8_001), true),
-            ], requested: [])
-        #expect(places.map { "\($0.isTCP) \($0.address.port ?? 0)" } == ["false 8000", "true 8001"])
-    }
-
-    @Test func configuredHostsReplaceThemAndRequestedOnesJoin() async throws {
-        let book = AddressBook(configured: [try #require(AddressBook.Host("192.0.2.1:5000"))], interfaces: [])
-        let listeners = [
-            (address: try SocketAddress(ipAddress: "0.0.0.0", port: 8_000), isTCP: false),
-            (address: try SocketAddress(ipAddress: "0.0.0.0", port: 9_000), isTCP: true),
-        ]
-        let places = await book.places(
-            listeners: listeners, requested: ["198.51.100.7", "192.0.2.1:5000", "::1"].compactMap { .init($0) })
-        #expect(
-            places.map { "\($0.address.ipAddress ?? "") \($0.address.port ?? 0) \($0.isTCP)" } == [
-                "192.0.2.1 5000 false", "192.0.2.1 5000 true", "198.51.100.7 8000 false", "198.51.100.7 9000 true",
-            ])
-    }
-
-    @Test func aListenerOfAllAddressesStandsForThoseOfTheInterfaces() async throws {
-        let book = AddressBook(configured: [], interfaces: ["lo"])
-        let places = await book.places(
-            listeners: [(try SocketAddress(ipAddress: "0.0.0.0", port: 8_000), false)], requested: [])
-        #expect(places.map { $0.address.ipAddress } == ["127.0.0.1"])
-    }
-}
-
 /// A generator whose numbers a test can repeat.
 struct Seeded: RandomNumberGenerator {
     var state: UInt64

@@ -9,6 +9,7 @@ import SecureRTP
 import StreamHub
 import Streaming
 import Synchronization
+import TestSupport
 import Testing
 import WebRTC
 

@@ -14,21 +14,6 @@ import WebRTC
 
 @testable import WebRTCServer
 
-/// Waits until `condition` holds. Fails the test after `limit`.
-func eventually(
-    _ what: String, within limit: Duration = .seconds(10), sourceLocation: SourceLocation = #_sourceLocation,
-    _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + limit
-    while try await !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record("not within \(limit): \(what)", sourceLocation: sourceLocation)
-            return
-        }
-        try await Task.sleep(for: .milliseconds(5))
-    }
-}
-
 /// A node's decisions over a real hub, without a cluster. The app `closed` refuses everybody.
 final class TestGate: SessionGate {
     let hub: StreamHub

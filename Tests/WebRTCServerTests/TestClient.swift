@@ -29,6 +29,8 @@ final class TestClient: @unchecked Sendable {
         var handshakeMillis: Int64?
         /// Where datagrams came from.
         var sources: Set<String> = []
+        /// RTP times of the packets of video, without repeated ones.
+        var videoTimestamps: [UInt32] = []
     }
 
     static let dtls: DTLSConfiguration = {
@@ -217,6 +219,8 @@ final class TestClient: @unchecked Sendable {
         }.get()
     }
 
+    func keyframeRequests() async throws -> Int { try await self.loop.submit { self.media.keyframeRequests }.get() }
+
     func askForKeyframe() async throws {
         try await self.loop.submit { self.media.receiver?.keyframeRequest(now: .now()) }.get()
     }
@@ -323,6 +327,9 @@ final class TestClient: @unchecked Sendable {
             self.handle(dtls.receive(packet, now: now), now: now)
         case .rtp:
             guard (try? self.receiver?.unprotectRTP(&packet)) != nil else { return }
+            if let header = (try? RTPPacket(parsing: packet))?.header, header.payloadType == 96 {
+                self.shared.withLock { $0.videoTimestamps.append(header.timestamp) }
+            }
             self.media.receive(rtp: packet, now: now)
         case .rtcp:
             guard (try? self.receiver?.unprotectRTCP(&packet)) != nil else { return }
@@ -396,6 +403,8 @@ final class ClientMedia {
     private var state = StreamState()
     private var events: [MediaEvent] = []
     private var isStarted = false
+    /// What a publisher was asked for.
+    private(set) var keyframeRequests = 0
 
     init(_ role: TestClient.Role) {
         self.role = role
@@ -459,7 +468,10 @@ final class ClientMedia {
             // A camera makes a new keyframe when it is asked for one; this one's come at their time.
             var compound = ByteBuffer()
             for part in (try? RTCPPacket.parseCompound(packet)) ?? [] {
-                if case .pictureLossIndication = part { continue }
+                if case .pictureLossIndication = part {
+                    self.keyframeRequests += 1
+                    continue
+                }
                 part.write(into: &compound)
             }
             if compound.readableBytes > 0 { self.viewer.receive(rtcp: compound, ring: self.ring, now: now) }

@@ -92,4 +92,25 @@ struct SRSAPITests {
         for host in ["a/b", "", "a b", "é", String(repeating: "a", count: 256)] { #expect(!QueryText.isHost(host)) }
         #expect(QueryText.isHost("[2001:db8::1]:80") && QueryText.isHost("media-1.example:30000"))
     }
+
+    @Test("what the query adds to the candidates are addresses: nobody's query has names looked up")
+    func addresses() {
+        for text in ["192.0.2.7", "192.0.2.7:1", "192.0.2.7:65535", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80"]
+        {
+            #expect(QueryText.isAddress(text), "\(text)")
+        }
+        for text in [
+            "", "media.example", "media.example:80", "localhost", "192.0.2", "192.0.2.7:", "192.0.2.7:0",
+            "192.0.2.7:65536", "192.0.2.7:+1", "192.0.2.7:8:9", "[192.0.2.7]:80", "[2001:db8::1", "[2001:db8::1]80",
+            "[]",
+            "3221225991", "0xC0000207", "2001:db8::x", "192.0.2.7/", ":80",
+        ] {
+            #expect(!QueryText.isAddress(text), "\(text)")
+        }
+        #expect(
+            SignallingQuery("eip=192.0.2.7:9000&candidate=[2001:db8::1]").candidates == [
+                "192.0.2.7:9000", "[2001:db8::1]",
+            ])
+        #expect(SignallingQuery("candidate=192.0.2.8&eip=internal.example").candidates == ["192.0.2.8"])
+    }
 }

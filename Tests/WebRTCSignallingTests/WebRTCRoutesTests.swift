@@ -66,13 +66,13 @@ struct WebRTCRoutesTests {
                 ("X-Forwarded-For", "203.0.113.9"),
             ]
             _ = try await client.offer(
-                "/live/cam/whip?vhost=v.example&token=t%2B1&eip=192.0.2.7:9000&candidate=a%2Fb&z", headers,
+                "/live/cam/whip?vhost=v.example&token=t%2B1&eip=192.0.2.7:9000&candidate=db.internal&z", headers,
                 body: "v=0\n")
             return client.port
         }
         let request = try #require(sessions.state.withLock { $0.published.first })
         #expect(request.offer == "v=0\n" && request.vhost == "v.example" && request.host == "127.0.0.1")
-        #expect(request.query == "vhost=v.example&token=t%2B1&eip=192.0.2.7:9000&candidate=a%2Fb&z")
+        #expect(request.query == "vhost=v.example&token=t%2B1&eip=192.0.2.7:9000&candidate=db.internal&z")
         #expect(request.token == "t+1" && request.authorization == "Bearer s3cret" && request.userAgent == "obs")
         #expect(request.referer == "https://page.example/x")
         #expect(request.url == "http://127.0.0.1:\(port)/live/cam/whip")

@@ -170,6 +170,101 @@ struct ICEAgentTests {
             agent.receivedMedia(on: Self.a, now: .millis(20_500)) == [.selectedPathChanged(from: Self.b, to: Self.a)])
     }
 
+    /// An agent that followed its peer as often as it may: to port `n` at `n` tenths of a second, to 10 at last.
+    private func restless(_ change: (inout ICEConfiguration) -> Void = { _ in }) -> ICEAgent {
+        var agent = self.agent(change)
+        #expect(
+            agent.receive(stun: Peer.check(nominate: true), from: Self.a, now: .millis(0)).events
+                == [.connected(Self.a)])
+        for port in 1...10 {
+            let outputs = agent.receive(
+                stun: Peer.check(nominate: true), from: Peer.path(port), now: .millis(Int64(port) * 100))
+            #expect(
+                outputs.events == [
+                    .selectedPathChanged(from: port == 1 ? Self.a : Peer.path(port - 1), to: Peer.path(port))
+                ])
+        }
+        return agent
+    }
+
+    @Test("After ten changes in ten seconds the path stays until there is room, and goes to where the peer wanted last")
+    func boundedChanges() {
+        var agent = self.restless()
+        #expect(agent.nextDeadline == .millis(31_000))
+        for port in [11, 12] {
+            let outputs = agent.receive(
+                stun: Peer.check(nominate: true), from: Peer.path(port), now: .millis(Int64(port) * 100))
+            // It is answered, and nothing else.
+            #expect(outputs.datagrams.count == 1 && outputs.events.isEmpty)
+        }
+        #expect(agent.selectedPath == Peer.path(10))
+        #expect(agent.nextDeadline == .millis(10_100))
+        #expect(agent.timeout(now: .millis(10_099)).isEmpty)
+        #expect(
+            agent.timeout(now: .millis(10_100)) == [.selectedPathChanged(from: Peer.path(10), to: Peer.path(12))])
+        #expect(agent.nextDeadline == .millis(31_200) && agent.timeout(now: .millis(10_199)).isEmpty)
+        // The second change was at 200 ms, and so on.
+        _ = agent.receive(stun: Peer.check(nominate: true), from: Self.b, now: .millis(10_150))
+        #expect(agent.selectedPath == Peer.path(12) && agent.nextDeadline == .millis(10_200))
+        #expect(
+            agent.receive(stun: Peer.check(nominate: true), from: Peer.path(20), now: .millis(10_200)).events
+                == [.selectedPathChanged(from: Peer.path(12), to: Peer.path(20))])
+        #expect(agent.nextDeadline == .millis(40_200))
+        #expect(agent.diagnosis(now: .millis(10_200)).pathChanges == 12)
+        // Once it has been quiet, all ten are there again.
+        for port in 30..<40 {
+            let now = NIODeadline.millis(21_000 + Int64(port))
+            #expect(agent.receive(stun: Peer.check(nominate: true), from: Peer.path(port), now: now).events.count == 1)
+        }
+        _ = agent.receive(stun: Peer.check(nominate: true), from: Peer.path(40), now: .millis(21_040))
+        #expect(agent.selectedPath == Peer.path(39))
+    }
+
+    @Test("A wish for which there was no room is forgotten when the peer comes back, or its path does not last")
+    func forgottenWish() {
+        var agent = self.restless()
+        _ = agent.receive(stun: Peer.check(nominate: true), from: Self.b, now: .millis(1_100))
+        _ = agent.receive(stun: Peer.check(), from: Peer.path(10), now: .millis(1_200))
+        #expect(agent.nextDeadline == .millis(10_100))
+        _ = agent.receive(stun: Peer.check(nominate: true), from: Peer.path(10), now: .millis(1_300))
+        #expect(agent.nextDeadline == .millis(31_300))
+        #expect(agent.timeout(now: .millis(10_100)).isEmpty && agent.selectedPath == Peer.path(10))
+        var other = self.restless { $0.maximumPaths = 2 }
+        _ = other.receive(stun: Peer.check(nominate: true), from: Self.b, now: .millis(1_100))
+        #expect(other.nextDeadline == .millis(10_100))
+        _ = other.receive(stun: Peer.check(), from: Peer.path(11), now: .millis(1_200))
+        #expect(!other.isValid(Self.b) && other.nextDeadline == .millis(31_200))
+        #expect(other.timeout(now: .millis(10_100)).isEmpty)
+        var restarted = self.restless()
+        _ = restarted.receive(stun: Peer.check(nominate: true), from: Self.b, now: .millis(1_100))
+        restarted.restart(local: Ours.ice, remote: nil, now: .millis(1_200))
+        #expect(restarted.nextDeadline == .millis(31_100))
+    }
+
+    @Test("Media moves a restless session no more often than nominations do")
+    func boundedByMedia() {
+        var agent = self.restless()
+        _ = agent.receive(stun: Peer.check(), from: Self.b, now: .millis(2_000))
+        #expect(agent.receivedMedia(on: Self.b, now: .millis(10_099)).isEmpty)
+        #expect(
+            agent.receivedMedia(on: Self.b, now: .millis(10_100)) == [
+                .selectedPathChanged(from: Peer.path(10), to: Self.b)
+            ])
+    }
+
+    @Test("A restless session whose connection ends waits for room, too, and silence ends it meanwhile")
+    func boundedAtClose() {
+        var agent = self.restless()
+        #expect(agent.pathClosed(Peer.path(10), now: .millis(1_500)) == [.selectedPathLost(Peer.path(10))])
+        #expect(agent.selectedPath == nil && agent.receivedMedia(on: Peer.path(9), now: .millis(1_600)).isEmpty)
+        #expect(agent.nextDeadline == .millis(10_100))
+        #expect(agent.timeout(now: .millis(10_100)) == [.selectedPathChanged(from: nil, to: Peer.path(9))])
+        var silent = self.restless { $0.consentTimeout = .seconds(5) }
+        _ = silent.receive(stun: Peer.check(nominate: true), from: Self.b, now: .millis(2_000))
+        #expect(silent.nextDeadline == .millis(7_000))
+        #expect(silent.timeout(now: .millis(11_000)) == [.failed(.consentExpired)])
+    }
+
     @Test("UDP that works is not given up for TCP only because both are nominated")
     func prefersUDP() {
         var agent = self.agent()

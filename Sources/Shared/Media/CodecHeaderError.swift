@@ -18,4 +18,8 @@ package enum CodecHeaderError: Error, Equatable, Sendable {
     case missingConfiguration(Codec)
     /// A NAL unit is too long for the length field in front of it.
     case unitTooLong(length: Int, lengthSize: Int)
+    /// A frame or a configuration record holds more NAL units than any encoder makes.
+    case tooManyUnits(limit: Int)
+    /// A configuration record is longer than any that a decoder needs.
+    case recordTooLong(length: Int, maximum: Int)
 }

@@ -5,6 +5,10 @@ package import NIOCore
 /// Iteration yields slices without the length field, skips empty units, and stops in front of a unit that is cut off;
 /// `validate()` tells the difference. Nothing is copied. Spec: ISO/IEC 14496-15 §5.3.4.2.
 package struct LengthPrefixedNALUnits: Sequence, Sendable {
+    /// The units of one frame beyond which it is none: encoders make some tens, HEVC's highest level has 600 slices, and
+    /// a hostile frame of 4 MB could have a million.
+    package static let maximumUnits = 4_096
+
     package let payload: ByteBuffer
     /// Bytes of each length field: 1 to 4.
     package let lengthSize: Int
@@ -38,12 +42,13 @@ package struct LengthPrefixedNALUnits: Sequence, Sendable {
 
     /// Checks that the lengths add up to the payload. Returns the number of units, empty ones included.
     ///
-    /// Errors: `truncated` with the offset of the unit that is cut off.
+    /// Errors: `truncated` with the offset of the unit that is cut off; `tooManyUnits` beyond `limit`.
     @discardableResult
-    package func validate() throws(CodecHeaderError) -> Int {
+    package func validate(limit: Int = .max) throws(CodecHeaderError) -> Int {
         var rest = self.payload
         var count = 0
         while rest.readableBytes > 0 {
+            guard count < limit else { throw .tooManyUnits(limit: limit) }
             let offset = rest.readerIndex - self.payload.readerIndex
             guard let length = rest.readNALUnitLength(size: self.lengthSize) else {
                 throw .truncated(
@@ -84,26 +89,31 @@ package enum AnnexB {
     }
 
     /// Cuts a byte stream into slices, one a NAL unit, without start codes and without the zero bytes that may follow a
-    /// unit. Bytes before the first start code are passed over. Copies nothing but the slices' handles.
-    package static func units(in payload: ByteBuffer) -> [ByteBuffer] {
+    /// unit. Bytes before the first start code are passed over, and so is what follows the first `limit` units. Copies
+    /// nothing but the slices' handles.
+    package static func units(in payload: ByteBuffer, limit: Int = .max) -> [ByteBuffer] {
         var units: [ByteBuffer] = []
         var start: Int?
         self.forEachStartCode(in: payload) { zeros, next in
             if let begin = start { self.append(payload, begin..<zeros, to: &units) }
             start = next
+            return units.count < limit
         }
-        if let begin = start { self.append(payload, begin..<payload.readableBytes, to: &units) }
+        if units.count < limit, let begin = start { self.append(payload, begin..<payload.readableBytes, to: &units) }
         return units
     }
 
     /// Rewrites a byte stream as length-prefixed units. Allocates one buffer.
     ///
-    /// Errors: `unitTooLong` when a unit's length does not fit into `lengthSize` (1 to 4) bytes.
+    /// Errors: `unitTooLong` when a unit's length does not fit into `lengthSize` (1 to 4) bytes; `tooManyUnits` beyond
+    /// `LengthPrefixedNALUnits.maximumUnits`.
     package static func lengthPrefixed(
         _ payload: ByteBuffer, lengthSize: Int
     ) throws(CodecHeaderError) -> ByteBuffer {
         precondition((1...4).contains(lengthSize), "NAL unit length fields have 1 to 4 bytes, got \(lengthSize)")
-        let units = self.units(in: payload)
+        let limit = LengthPrefixedNALUnits.maximumUnits
+        let units = self.units(in: payload, limit: limit + 1)
+        guard units.count <= limit else { throw .tooManyUnits(limit: limit) }
         var result = ByteBufferAllocator().buffer(capacity: payload.readableBytes + units.count * lengthSize)
         for unit in units {
             let length = unit.readableBytes
@@ -128,8 +138,8 @@ package enum AnnexB {
         units.append(unit)
     }
 
-    /// Calls `body` with the offset of each `00 00 01` and the offset behind it.
-    private static func forEachStartCode(in payload: ByteBuffer, _ body: (Int, Int) -> Void) {
+    /// Calls `body` with the offset of each `00 00 01` and the offset behind it, as long as it returns true.
+    private static func forEachStartCode(in payload: ByteBuffer, _ body: (Int, Int) -> Bool) {
         let bytes = payload.readableBytesUInt8Span
         var index = 2
         while index < bytes.count {
@@ -137,7 +147,7 @@ package enum AnnexB {
             if bytes[index] > 1 {
                 index += 3
             } else if bytes[index] == 1, bytes[index - 1] == 0, bytes[index - 2] == 0 {
-                body(index - 2, index + 1)
+                guard body(index - 2, index + 1) else { return }
                 index += 3
             } else {
                 index += 1

@@ -11,17 +11,25 @@ extension Codec {
 }
 
 extension Track {
+    /// Bytes of a configuration record beyond which it is refused. Records have some hundred; they are repeated with each
+    /// keyframe or segment, so that a long one would cost every viewer.
+    package static let maximumConfigurationLength = 65_536
+
     /// Makes a track from a codec's configuration record, filling in what the record tells of the format.
     ///
     /// The record is kept in its ISO form: an H.264 record of bare Annex B parameter sets becomes an `avcC`, a `vpcC`
     /// loses its version and flags, FLAC's signature and block header are removed. Details that parameter sets inside
     /// an intact record do not give, or give wrongly, stay `nil`.
     ///
-    /// Errors: those of the record's parser; `missingConfiguration` when the codec needs a record and has none. Codecs
-    /// without one take `nil`, and their format comes from `init(codec:describedBy:)`.
+    /// Errors: those of the record's parser; `recordTooLong` beyond `maximumConfigurationLength`; `missingConfiguration`
+    /// when the codec needs a record and has none. Codecs without one take `nil`, and their format comes from
+    /// `init(codec:describedBy:)`.
     package init(
         codec: Codec, parsingConfiguration record: ByteBuffer?, usesLegacyFLVCodecID: Bool = false
     ) throws(CodecHeaderError) {
+        guard (record?.readableBytes ?? 0) <= Self.maximumConfigurationLength else {
+            throw .recordTooLong(length: record?.readableBytes ?? 0, maximum: Self.maximumConfigurationLength)
+        }
         var configuration = record
         var format: Track.Format = codec.kind == .video ? .video(VideoFormat()) : .audio(AudioFormat())
         if let record, record.readableBytes > 0 {

@@ -273,9 +273,12 @@ package struct TSMuxer: Sendable {
     private mutating func writeVideo(_ frame: Frame, as video: Video, into buffer: inout ByteBuffer) {
         let units = LengthPrefixedNALUnits(frame.payload, lengthSize: video.lengthSize)
         let codes = NALUnitCodes(video.codec)
-        var length = 0
+        var (length, count) = (0, 0)
         var bringsParameterSets = false
-        for unit in units where !codes.isDelimiter(unit) {
+        for unit in units {
+            count += 1
+            guard count <= LengthPrefixedNALUnits.maximumUnits else { return self.droppedFrames += 1 }
+            guard !codes.isDelimiter(unit) else { continue }
             length += NALUnitCodes.startCode.readableBytes + unit.readableBytes
             if codes.isSequenceParameterSet(unit) { bringsParameterSets = true }
         }

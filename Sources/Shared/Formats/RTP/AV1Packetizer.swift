@@ -17,12 +17,13 @@ struct AV1Packetizer {
     ) throws(RTPError) -> RTPPayloadBuilder {
         var elements = ByteBufferAllocator().buffer(capacity: frame.readableBytes + 64)
         var lengths: [Int] = []
-        var types = try self.appendElements(of: frame, to: &elements, lengths: &lengths)
+        var count = 0
+        var types = try self.appendElements(of: frame, to: &elements, lengths: &lengths, count: &count)
         if !types.contains(OBU.sequenceHeader), !configurationUnits.isEmpty, !lengths.isEmpty {
-            (elements, lengths) = (ByteBuffer(), [])
+            (elements, lengths, count) = (ByteBufferAllocator().buffer(capacity: frame.readableBytes + 64), [], 0)
             types = []
             for unit in configurationUnits + [frame] {
-                types += try self.appendElements(of: unit, to: &elements, lengths: &lengths)
+                types += try self.appendElements(of: unit, to: &elements, lengths: &lengths, count: &count)
             }
         }
         let plan = self.plan(lengths)
@@ -34,14 +35,19 @@ struct AV1Packetizer {
         return builder
     }
 
-    /// Appends the OBUs that are sent, without their size fields. Returns their types.
+    /// Appends the OBUs that are sent, without their size fields, and adds all OBUs to `count`. Returns the types of
+    /// those that are sent.
     private func appendElements(
-        of frame: ByteBuffer, to elements: inout ByteBuffer, lengths: inout [Int]
+        of frame: ByteBuffer, to elements: inout ByteBuffer, lengths: inout [Int], count: inout Int
     ) throws(RTPError) -> [UInt8] {
         var types: [UInt8] = []
         var reader = RTPBytes(frame)
         while reader.bytesLeft > 0 {
             let offset = reader.offset
+            count += 1
+            guard count <= RTPPayloadWriter.maximumUnits else {
+                throw .tooManyUnits(limit: RTPPayloadWriter.maximumUnits)
+            }
             let unit: OBU
             do throws(RTPError) {
                 unit = try OBU(readingFrom: &reader)

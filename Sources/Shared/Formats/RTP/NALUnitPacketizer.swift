@@ -51,11 +51,15 @@ struct NALUnitPacketizer {
         of frame: ByteBuffer, lengthSize: Int, parameterSets: [ByteBuffer]
     ) throws(RTPError) -> [ByteBuffer] {
         let all = LengthPrefixedNALUnits(frame, lengthSize: lengthSize)
+        let limit = RTPPayloadWriter.maximumUnits
         do throws(CodecHeaderError) {
-            try all.validate()
+            try all.validate(limit: limit)
         } catch {
-            if case .truncated(let offset, _, _) = error { throw .malformedFrame(offset: offset) }
-            throw .malformedFrame(offset: 0)
+            switch error {
+            case .truncated(let offset, _, _): throw .malformedFrame(offset: offset)
+            case .tooManyUnits(let limit): throw .tooManyUnits(limit: limit)
+            default: throw .malformedFrame(offset: 0)
+            }
         }
         var units: [ByteBuffer] = []
         var types: Set<UInt8> = []
@@ -69,6 +73,7 @@ struct NALUnitPacketizer {
         let missing = parameterSets.filter {
             $0.readableBytes > self.headerLength && !types.contains(NALUnits.type(of: $0, isHEVC: self.isHEVC))
         }
+        guard missing.count + units.count <= limit else { throw .tooManyUnits(limit: limit) }
         return missing + units
     }
 

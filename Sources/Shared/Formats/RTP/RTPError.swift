@@ -32,6 +32,8 @@ package enum RTPError: Error, Hashable, Sendable {
 
     /// A NAL unit's length goes beyond the frame, or an OBU is broken: the frame cannot be put into packets.
     case malformedFrame(offset: Int)
+    /// The frame, with the parameter sets that go in front of it, has more NAL units or OBUs than any coded picture.
+    case tooManyUnits(limit: Int)
     /// The codec has no payload format here.
     case unsupportedCodec
     /// The frame would take more packets, or the audio packet more bytes, than allowed.

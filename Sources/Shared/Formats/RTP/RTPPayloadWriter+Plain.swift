@@ -1,48 +1,32 @@
 import NIOCore
 
 extension RTPPayloadWriter {
-    /// Descriptors of four bytes with a 15-bit picture id. Spec: RFC 7741 §4.2.
+    /// Descriptors of one byte. Spec: RFC 7741 §4.2.
+    ///
+    /// There are no picture ids, because viewers get frames again, or leave some out, while they share payloads: the ids
+    /// would go back or jump for one viewer, and a player that goes by them would drop what came again. Without temporal
+    /// layers nothing needs them; sequence numbers tell all.
     func vp8Payloads(of frame: ByteBuffer) -> RTPPayloadBuilder {
-        var builder = RTPPayloadBuilder(capacity: self.capacity(frame, descriptor: 4))
-        RTPPayloadBuilder.forEachPiece(of: frame, room: self.maximumPayload - 4) { piece, isFirst, _ in
+        var builder = RTPPayloadBuilder(capacity: self.capacity(frame, descriptor: 1))
+        RTPPayloadBuilder.forEachPiece(of: frame, room: self.maximumPayload - 1) { piece, isFirst, _ in
             builder.append { buffer in
-                // X; S on the first. I. M with the id.
-                buffer.writeMultipleIntegers(
-                    UInt8(isFirst ? 0x90 : 0x80), UInt8(0x80), 0x8000 | self.nextPictureID)
+                // S on the first.
+                buffer.writeInteger(UInt8(isFirst ? 0x10 : 0))
                 buffer.writeImmutableBuffer(piece)
             }
         }
         return builder
     }
 
-    /// Descriptors of three bytes with a 15-bit picture id, without layer indices: each picture refers to the one
-    /// before, or to none. The first of a keyframe has a scalability structure that tells the size.
-    /// Spec: RFC 9628 §4.2.
+    /// Descriptors of one byte, without layer indices: each picture refers to the one before, or to none. There are no
+    /// picture ids, as for VP8, and so no scalability structure either: in this mode it would demand them on every
+    /// packet. A keyframe's own header tells its size. Spec: RFC 9628 §4.2, bits I and V.
     func vp9Payloads(of frame: ByteBuffer, isKeyframe: Bool) -> RTPPayloadBuilder {
-        var builder = RTPPayloadBuilder(capacity: self.capacity(frame, descriptor: 3) + 5)
-        guard frame.readableBytes > 0 else { return builder }
-        let size = isKeyframe ? (try? VP9FrameHeader(parsing: frame))?.pictureSize : nil
-        let extra = size == nil ? 0 : 5
-        // The structure counts as data of the first packet, so that all are of one size.
-        let room = self.maximumPayload - 3
-        let count = (frame.readableBytes + extra + room - 1) / room
-        let pieceLength = (frame.readableBytes + extra + count - 1) / count
-        var rest = frame
-        while rest.readableBytes > 0 {
-            let isFirst = rest.readableBytes == frame.readableBytes
-            let length = min(rest.readableBytes, max(pieceLength - (isFirst ? extra : 0), 1))
-            guard let piece = rest.readSlice(length: length) else { break }
+        var builder = RTPPayloadBuilder(capacity: self.capacity(frame, descriptor: 1))
+        RTPPayloadBuilder.forEachPiece(of: frame, room: self.maximumPayload - 1) { piece, isFirst, isLast in
             builder.append { buffer in
-                // I, P, B, E, V.
-                let flags: UInt8 =
-                    0x80 | (isKeyframe ? 0 : 0x40) | (isFirst ? 0x08 : 0) | (rest.readableBytes == 0 ? 0x04 : 0)
-                    | (isFirst && size != nil ? 0x02 : 0)
-                buffer.writeMultipleIntegers(flags, 0x8000 | self.nextPictureID)
-                if isFirst, let size {
-                    // One spatial layer (N_S 0), its size follows (Y), no picture group (G 0).
-                    buffer.writeMultipleIntegers(
-                        UInt8(0x10), UInt16(truncatingIfNeeded: size.width), UInt16(truncatingIfNeeded: size.height))
-                }
+                // P, B, E.
+                buffer.writeInteger(UInt8((isKeyframe ? 0 : 0x40) | (isFirst ? 0x08 : 0) | (isLast ? 0x04 : 0)))
                 buffer.writeImmutableBuffer(piece)
             }
         }

@@ -1,25 +1,26 @@
+import Media
 package import NIOCore
 
 /// Cuts the frames of one track into RTP payloads, of equal size as far as the payload format allows it, so that one
 /// segmented send takes them.
 ///
-/// It counts picture ids of VP8 and VP9, so frames go through it in the order in which they are sent.
+/// A payload depends on its frame alone, so frames can be sent in any order, again, or not at all.
 package struct RTPPayloadWriter: Sendable {
     /// Packets that one frame may take: half the circle of sequence numbers.
     package static let maximumPackets = 32_767
+    /// NAL units or OBUs that one frame may have, with its parameter sets and what is not sent of it. Encoders make some
+    /// tens; every one costs time however short it is.
+    package static let maximumUnits = LengthPrefixedNALUnits.maximumUnits
 
     package let format: RTPPayloadFormat
     /// Bytes of a payload at most.
     package let maximumPayload: Int
-    /// The 15-bit picture id of the next frame (VP8, VP9).
-    package private(set) var nextPictureID: UInt16
 
-    /// `maximumPayload` is at least 64. `firstPictureID` should be random (RFC 7741 §4.2); its low 15 bits are used.
-    package init(format: RTPPayloadFormat, maximumPayload: Int, firstPictureID: UInt16 = 0) {
+    /// `maximumPayload` is at least 64.
+    package init(format: RTPPayloadFormat, maximumPayload: Int) {
         precondition(maximumPayload >= 64, "a payload needs room, got \(maximumPayload) bytes")
         self.format = format
         self.maximumPayload = maximumPayload
-        self.nextPictureID = firstPictureID & 0x7FFF
     }
 
     /// Cuts one frame.
@@ -32,9 +33,11 @@ package struct RTPPayloadWriter: Sendable {
     ///     frame has units of their types itself. For AV1, OBUs with sizes that go in front unless the frame has a
     ///     sequence header.
     ///
-    /// Errors: `malformedFrame`; `frameTooLong` for too many packets, for a NAL unit that packetization mode 0 cannot
-    /// fragment, and for an Opus packet that does not fit.
-    package mutating func payloads(
+    /// Cost: linear in the bytes, and bounded by `maximumUnits` where units are short.
+    ///
+    /// Errors: `malformedFrame`; `tooManyUnits`; `frameTooLong` for too many packets, for a NAL unit that packetization
+    /// mode 0 cannot fragment, and for an Opus packet that does not fit.
+    package func payloads(
         of frame: ByteBuffer, isKeyframe: Bool, nalUnitLengthSize: Int = 4, parameterSets: [ByteBuffer] = []
     ) throws(RTPError) -> RTPPayloads {
         let builder: RTPPayloadBuilder
@@ -48,10 +51,8 @@ package struct RTPPayloadWriter: Sendable {
                 .payloads(of: frame, lengthSize: nalUnitLengthSize, parameterSets: parameterSets)
         case .vp8:
             builder = self.vp8Payloads(of: frame)
-            self.nextPictureID = (self.nextPictureID + 1) & 0x7FFF
         case .vp9:
             builder = self.vp9Payloads(of: frame, isKeyframe: isKeyframe)
-            self.nextPictureID = (self.nextPictureID + 1) & 0x7FFF
         case .av1:
             builder = try AV1Packetizer(maximumPayload: self.maximumPayload).payloads(
                 of: frame, isKeyframe: isKeyframe, configurationUnits: parameterSets)

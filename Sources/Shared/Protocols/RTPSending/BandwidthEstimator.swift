@@ -6,7 +6,7 @@ import RTP
 ///
 /// Packets that leave together are one *group*. Feedback tells when the last packet of a group arrived; by how much the
 /// way of groups grows longer is the delay that they wait in queues, and what arrives while queues grow is what the
-/// path carries. Loss alone does not count below 30 % while no queue is seen: radio loses packets without being full.
+/// path carries. Loss alone does not count below 40 % while no queue is seen: radio loses packets without being full.
 ///
 /// The estimate serves to pace bursts and to notice that the stream does not fit. It never slows down a stream that
 /// does, so it need not be exact, but must not be too low for long.
@@ -132,7 +132,9 @@ struct BandwidthEstimator {
         let end = feedback.baseSequenceNumber &+ UInt16(truncatingIfNeeded: feedback.statuses.count)
         self.settle(before: end)
         guard received + missing > 0 else { return }
-        self.loss = self.loss * 0.7 + Double(missing) / Double(received + missing) * 0.3
+        // Feedback of a few packets says little: by chance, half of them may be missing where a quarter is lost.
+        let weight = min(0.3, Double(received + missing) / 60)
+        self.loss += weight * (Double(missing) / Double(received + missing) - self.loss)
         self.feedbackAt = now
         self.update(roundTrip: roundTrip, now: now)
     }
@@ -202,7 +204,7 @@ struct BandwidthEstimator {
         let isOverused =
             self.queueMicros > Self.longQueue && (isFallingBehind || isGrowing)
             || self.queueMicros > Self.shortQueue && window.slope > 0.1
-        let isLossy = self.loss > 0.3 || self.loss > 0.1 && self.queueMicros > Self.shortQueue
+        let isLossy = self.loss > 0.4 || self.loss > 0.1 && self.queueMicros > Self.shortQueue
         if isOverused || isLossy {
             guard now >= self.holdUntil else { return }
             self.estimate = max(Self.minimumBitrate, min(self.estimate, 0.92 * window.capacity))

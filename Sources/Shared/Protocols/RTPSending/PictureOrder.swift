@@ -59,7 +59,9 @@ struct PictureOrder {
     /// What a picture is used for by others.
     private static func use(of frame: Frame, lengthSize: Int) -> Use {
         guard frame.codec == .h264 || frame.codec == .hevc else { return .reference }
-        for unit in LengthPrefixedNALUnits(frame.payload, lengthSize: lengthSize) {
+        let units = LengthPrefixedNALUnits(frame.payload, lengthSize: lengthSize)
+        // A frame of more units is refused when it is cut up.
+        for unit in units.prefix(LengthPrefixedNALUnits.maximumUnits) {
             guard let first = unit.getInteger(at: unit.readerIndex, as: UInt8.self) else { continue }
             if frame.codec == .h264 {
                 // H.264 §7.4.1: slices have types 1 to 5; nal_ref_idc is 0 in all of a picture or in none.

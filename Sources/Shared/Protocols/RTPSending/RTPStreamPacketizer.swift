@@ -136,6 +136,10 @@ package struct RTPStreamPacketizer: Sendable {
         self[track.kind].parameterSets = []
         self[track.kind].nalUnitLengthSize = 4
         guard let record = track.configuration else { return }
+        // What is in it is sent again in front of each keyframe.
+        guard record.readableBytes <= Track.maximumConfigurationLength else {
+            throw .recordTooLong(length: record.readableBytes, maximum: Track.maximumConfigurationLength)
+        }
         switch track.codec {
         case .h264:
             let avc = try AVCDecoderConfiguration(parsing: record)
@@ -188,8 +192,8 @@ package struct RTPStreamPacketizer: Sendable {
             let ticks = max(frame.pts.ticks, self.video.lastTicks.map { $0 + 1 } ?? .min)
             return [
                 self.makeFrame(
-                    frame, payloads: payloads, packets: payloads.ranges, ticks: ticks, isDiscardable: isDiscardable,
-                    now: now)
+                    frame, payload: payloads.buffer, packets: payloads.ranges, ticks: ticks,
+                    isDiscardable: isDiscardable, now: now)
             ]
         }
     }
@@ -202,10 +206,11 @@ package struct RTPStreamPacketizer: Sendable {
         let duration = AudioDuration.ticks(of: frame.payload, codec: frame.codec, channels: channels)
         var ticks = self.audioClock.place(frame.pts, duration: duration)
         if let last = self.audio.lastTicks { ticks = max(ticks, last + 1) }
-        // Audio that needs several packets is several frames, each with a time of its own.
+        // Audio that needs several packets is several frames, each with a time of its own and bytes of its own.
         return payloads.ranges.indices.map { index in
-            self.makeFrame(
-                frame, payloads: payloads, packets: [payloads.ranges[index]],
+            let payload = payloads.payload(at: index)
+            return self.makeFrame(
+                frame, payload: payload, packets: [payload.readerIndex..<payload.writerIndex],
                 ticks: ticks + Int64(index) * Int64(payloads.timestampStep), isDiscardable: false, now: now)
         }
     }
@@ -227,14 +232,14 @@ package struct RTPStreamPacketizer: Sendable {
     }
 
     private mutating func makeFrame(
-        _ frame: Frame, payloads: RTPPayloads, packets: [Range<Int>], ticks: Int64, isDiscardable: Bool,
+        _ frame: Frame, payload: ByteBuffer, packets: [Range<Int>], ticks: Int64, isDiscardable: Bool,
         now: NIODeadline
     ) -> RTPFrame {
         let kind = frame.kind
         self.meter.count(packets.reduce(0) { $0 + $1.count }, at: frame.dts)
         let result = RTPFrame(
             codec: frame.codec, number: self[kind].nextNumber, firstPacket: self[kind].packets, ticks: ticks,
-            time: frame.pts, isKeyframe: frame.isKeyframe, isDiscardable: isDiscardable, payload: payloads.buffer,
+            time: frame.pts, isKeyframe: frame.isKeyframe, isDiscardable: isDiscardable, payload: payload,
             packets: packets, arrival: now, streamBitrate: self.meter.bitsPerSecond)
         self[kind].nextNumber += 1
         self[kind].packets += UInt64(packets.count)

@@ -64,6 +64,8 @@ struct RTPTrackSender {
     private var nextRTXSequence: UInt64
     private var runs: [Run] = []
     private var squeeze = Squeeze()
+    /// The widened sequence number that the last replay began with.
+    private var replaySequence: UInt64 = 0
     /// The greatest time that was sent, before the offset.
     private(set) var lastTicks: Int64?
 
@@ -130,10 +132,17 @@ struct RTPTrackSender {
         }
         self.squeeze = Squeeze(
             first: first.number, end: last.number + 1, ticks: start, spacing: Int32(truncatingIfNeeded: spacing))
+        self.replaySequence = self.nextSequence
         self.position = first.number
         self.packetsSent = 0
         self.begun = nil
         self.phase = .behind
+    }
+
+    /// Whether a sequence number that was sent is of the last replay, or of what followed it.
+    func isOfReplay(_ sequence: UInt16) -> Bool {
+        let wide = RTPSequence.unwrap(sequence, near: Int64(bitPattern: self.nextSequence))
+        return wide >= Int64(bitPattern: self.replaySequence) && wide < Int64(bitPattern: self.nextSequence)
     }
 
     /// Whether a frame is one of those that a replay brings, rather than a live one.

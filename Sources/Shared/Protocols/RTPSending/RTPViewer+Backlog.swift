@@ -17,6 +17,9 @@ extension RTPViewer {
 
     // MARK: Replay
 
+    /// Ticks of video that a viewer catches up with so soon that a new keyframe would not help it.
+    private static let convenientReplay: Int64 = 2 * 90_000
+
     /// What leaves at least at a time, so that the owner's timers have a decent distance.
     static let minimumBurstBytes = 4_800
     private static let packetBytes = 1_200
@@ -32,7 +35,8 @@ extension RTPViewer {
     /// Bytes that may leave at once within a burst: 10 ms of it, or 8 packets.
     private var maximumBurstBytes: Int { max(self.burstRate / 800, 2 * Self.minimumBurstBytes) }
 
-    /// Goes back to the last keyframe of the ring. Returns false if there is none, or if it is too far back.
+    /// Goes back to the last keyframe of the ring. Returns false if there is none, or if it is too far back. One that is
+    /// far enough back to cost the viewer time is told as the need of a nearer one.
     mutating func replay(from ring: RTPFrameRing, now: NIODeadline) -> Bool {
         guard let number = ring.lastKeyframe, let first = ring.frame(.video, number: number),
             let last = ring.last(.video), let bytes = ring.videoBytes(from: number),
@@ -44,7 +48,10 @@ extension RTPViewer {
             self.burstBudget = ByteBudget(bytes: self.configuration.burstPackets * Self.packetBytes, now: now)
         }
         self.replayStart = now
+        self.replayEdge = last.number
+        self.hasUnmendedLoss = false
         self.video?.replay(from: first, to: last)
+        if last.ticks - first.ticks > Self.convenientReplay { self.needKeyframe(now: now) }
         return true
     }
 
@@ -93,12 +100,12 @@ extension RTPViewer {
         }
         guard let frame, frame.codec == track.codec else {
             self.skip(.lag)
-            self.note(.needsKeyframe)
+            self.needKeyframe(now: now)
             return nil
         }
         guard self.isLate(frame, now: now) else { return frame }
         self.skip(self.congestion.isOn ? .bandwidth : .lag)
-        if !self.congestion.isOn { self.note(.needsKeyframe) }
+        if !self.congestion.isOn { self.needKeyframe(now: now) }
         return nil
     }
 

@@ -69,6 +69,13 @@ extension RTPViewer {
         for sequence in nack.sequenceNumbers.prefix(Self.maximumNACKs) {
             self.statistics.nackedPackets += 1
             let isKept = (kind == .video ? self.video?.has(sequence, in: ring) : self.audio?.has(sequence, in: ring))
+            if kind == .video, self.video?.isOfReplay(sequence) == true,
+                isKept != true
+                    || self.retransmissions.isExhausted(
+                        sequence, kind, maximumRepeats: self.configuration.maximumRepeats)
+            {
+                self.hasUnmendedLoss = true
+            }
             guard isKept == true else {
                 self.statistics.unansweredPackets += 1
                 continue
@@ -80,22 +87,33 @@ extension RTPViewer {
 
     // MARK: PLI and FIR
 
+    /// How often a viewer that keeps asking is sent again what it has had already.
+    private static let idleRepeatInterval = TimeAmount.seconds(10)
+
     /// The viewer's decoder cannot go on. The answer is the keyframe that the ring has, with what follows.
     private mutating func keyframeRequested(ring: RTPFrameRing, now: NIODeadline) {
         self.statistics.keyframeRequests += 1
         guard let phase = self.video?.phase, phase != .idle else { return }
+        guard phase != .waiting, self.isReplayOfUse(ring, now: now) else { return self.needKeyframe(now: now) }
         if let last = self.keyframeAnsweredAt {
             // Who keeps asking is answered more and more rarely, until it is quiet for a while.
             if now - last > self.keyframePatience * 4 { self.keyframePatience = self.configuration.keyframeInterval }
             guard now - last >= max(self.keyframePatience, self.roundTrip) else { return }
             self.keyframePatience = min(self.keyframePatience * 2, self.configuration.keyframeInterval * 8)
         }
+        guard self.replay(from: ring, now: now) else { return self.needKeyframe(now: now) }
         self.keyframeAnsweredAt = now
-        if phase != .waiting, self.replay(from: ring, now: now) {
-            self.statistics.replays += 1
-        } else {
-            self.note(.needsKeyframe)
-        }
+        self.statistics.replays += 1
+    }
+
+    /// Whether a replay would tell the viewer more than the last one did.
+    ///
+    /// While nothing new comes, players ask because they see nothing new. What they had would only be shown again, so they
+    /// get it once in a while, for the case that it never came through; at once if they tell that it did not.
+    private func isReplayOfUse(_ ring: RTPFrameRing, now: NIODeadline) -> Bool {
+        guard let edge = self.replayEdge, let last = ring.last(.video), last.number <= edge else { return true }
+        guard !self.hasUnmendedLoss, let answered = self.keyframeAnsweredAt else { return true }
+        return now - answered >= Self.idleRepeatInterval
     }
 
     // MARK: Reports
@@ -107,6 +125,7 @@ extension RTPViewer {
             let rate = kind == .video ? 90_000 : RTPClock.rate(of: self.audio?.codec ?? .opus)
             let jitter = Double(block.jitter) * 1_000 / Double(rate)
             if kind == .video {
+                if loss > 0, self.video?.answersNACK == false { self.hasUnmendedLoss = true }
                 self.statistics.videoLoss = loss
                 self.statistics.videoJitterMillis = jitter
             } else {

@@ -37,6 +37,12 @@ package struct RTPViewer: ~Copyable {
     /// When the last request for a keyframe was answered, and how long until the next may be.
     var keyframeAnsweredAt: NIODeadline?
     var keyframePatience: TimeAmount
+    /// The newest video frame when the last replay began, and whether the viewer told of packets that it lost since and
+    /// that it will not get.
+    var replayEdge: UInt64?
+    var hasUnmendedLoss = false
+    /// When the owner was last told that a keyframe is needed.
+    var keyframeNeededAt: NIODeadline?
     var streamBitrate = 0
     var roundTrip = TimeAmount.milliseconds(100)
     var events: [RTPViewerEvent] = []
@@ -95,7 +101,7 @@ package struct RTPViewer: ~Copyable {
         if self.audio != nil { self.audio?.phase = .waiting }
         guard self.video != nil else { return }
         self.video?.phase = .waiting
-        if !self.replay(from: ring, now: now) { self.note(.needsKeyframe) }
+        if !self.replay(from: ring, now: now) { self.needKeyframe(now: now) }
     }
 
     /// What the stream has changed. Call it once before `start` as well.
@@ -148,8 +154,9 @@ package struct RTPViewer: ~Copyable {
         case .live:
             guard let position = self.video?.position, frame.number >= position else { return nil }
             if frame.number > position {
-                // Frames are missing between: the picture would break.
-                self.video?.phase = .waiting
+                // Frames are missing between, which the loop had no room for: the picture would break.
+                self.skip(.lag)
+                if !frame.isKeyframe { self.needKeyframe(now: now) }
                 return self.sendVideo(frame, now: now)
             }
             if self.queuedBytes > self.configuration.maximumQueuedBytes {
@@ -232,6 +239,13 @@ package struct RTPViewer: ~Copyable {
     /// Queues an event. An owner that never looks loses the newest.
     mutating func note(_ event: RTPViewerEvent) {
         if self.events.count < Self.maximumEvents { self.events.append(event) }
+    }
+
+    /// The viewer would be helped by a keyframe. Told once in a while, however often it happens.
+    mutating func needKeyframe(now: NIODeadline) {
+        if let last = self.keyframeNeededAt, now - last < self.configuration.keyframeInterval { return }
+        self.keyframeNeededAt = now
+        self.note(.needsKeyframe)
     }
 
     /// What the owner should know, in order.

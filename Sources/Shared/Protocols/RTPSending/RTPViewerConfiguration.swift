@@ -170,7 +170,7 @@ package struct RTPViewerSeeds: Sendable, Hashable {
 package enum RTPViewerEvent: Sendable, Hashable {
     /// The stream has no longer what the viewer negotiated. Other tracks go on; sending resumes if it comes back.
     case incompatible(RTPIncompatibility)
-    /// The viewer waits for a keyframe: ask the publisher for one if that is possible.
+    /// The viewer waits for a keyframe, or has one that is long ago: ask the publisher for one if that is possible.
     case needsKeyframe
     /// Video was left out up to the next keyframe.
     case skipped(RTPSkipReason)

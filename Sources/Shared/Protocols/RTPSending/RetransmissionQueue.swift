@@ -46,6 +46,11 @@ struct RetransmissionQueue {
         return true
     }
 
+    /// Whether a packet was sent again as often as it may be.
+    func isExhausted(_ sequence: UInt16, _ kind: MediaKind, maximumRepeats: Int) -> Bool {
+        self.recentIndex(sequence, kind).map { self.recent[$0].count >= maximumRepeats } ?? false
+    }
+
     /// The request that came first.
     var first: (sequence: UInt16, kind: MediaKind)? {
         self.pending.first.map { (UInt16(truncatingIfNeeded: $0), $0 & 0x1_0000 != 0 ? .video : .audio) }

@@ -51,6 +51,10 @@ package struct ICEAgent {
     private var remoteCandidates: [ICECandidate] = []
     private var restarts = 0
     private var pathChanges = 0
+    /// When the path changed lately: at most `maximumPathChanges` times.
+    private var recentChanges: [NIODeadline] = []
+    /// Where the peer wanted to go when there was no room for a change.
+    private var wanted: ICEPath?
 
     /// Starts to wait. `remote` is what the peer's offer says; its password is not needed, as we send no checks.
     package init(
@@ -58,6 +62,7 @@ package struct ICEAgent {
         now: NIODeadline
     ) {
         precondition(configuration.maximumPaths > 0, "an agent needs room for a path")
+        precondition(configuration.maximumPathChanges > 0, "an agent has to be able to follow its peer")
         self.local = local
         self.remote = remote
         self.configuration = configuration
@@ -89,10 +94,12 @@ package struct ICEAgent {
         let wasNominated = self.paths[index].isNominated
         self.paths[index].isNominated = message.hasUseCandidate
         if message.hasUseCandidate { self.paths[index].lastNomination = now }
+        // The peer is back where it is: it wants to go nowhere.
+        if message.hasUseCandidate, !wasNominated, index == self.selected { self.wanted = nil }
         if message.hasUseCandidate, self.shouldFollow(index, isNew: !wasNominated, now: now) {
-            outputs += self.select(index, now: now)
+            outputs += self.move(to: index, now: now)
         } else if let better = self.nominationThatReplaces(index) {
-            outputs += self.select(better, now: now)
+            outputs += self.move(to: better, now: now)
         }
         return outputs
     }
@@ -113,11 +120,13 @@ package struct ICEAgent {
         self.paths[index].lastMedia = now
         self.paths[index].lastSeen = now
         self.lastHeard = now
-        guard let selected = self.selected else { return self.select(index, now: now) }
+        // The next packet asks again.
+        guard self.connected == nil || self.hasRoomForChange(now) else { return [] }
+        guard let selected = self.selected else { return self.select(index, from: nil, now: now) }
         // Packets that were under way on the old path when the peer moved must not move it back.
         let lastUse = max(self.paths[selected].lastMedia ?? self.selectedSince, self.selectedSince)
         guard now - lastUse >= self.configuration.staleAfter else { return [] }
-        return self.select(index, now: now)
+        return self.select(index, from: self.selectedPath, now: now)
     }
 
     /// Whether a verified check came on the path, so that DTLS and media from it deserve attention.
@@ -139,10 +148,11 @@ package struct ICEAgent {
                 < (self.paths[right].isNominated ? 1 : 0, self.paths[right].lastSeen)
         }
         guard let next else { return [.selectedPathLost(path)] }
-        self.selected = next
-        self.selectedSince = now
-        self.pathChanges += 1
-        return [.selectedPathChanged(from: path, to: self.paths[next].path)]
+        guard self.hasRoomForChange(now) else {
+            self.wanted = self.paths[next].path
+            return [.selectedPathLost(path)]
+        }
+        return self.select(next, from: path, now: now)
     }
 
     /// The peer restarts ICE: both sides have new credentials. What is selected stays so until checks with the new
@@ -154,6 +164,7 @@ package struct ICEAgent {
         self.remote = remote
         self.restarts += 1
         self.remoteCandidates = []
+        self.wanted = nil
         for index in self.paths.indices { self.paths[index].isNominated = false }
     }
 
@@ -168,13 +179,27 @@ package struct ICEAgent {
     /// When `timeout(now:)` wants to be called; `nil` once failed.
     package var nextDeadline: NIODeadline? {
         guard self.failure == nil else { return nil }
-        return self.connected == nil
+        guard self.wanted != nil else { return self.silenceDeadline }
+        return min(self.silenceDeadline, self.nextRoomForChange ?? self.silenceDeadline)
+    }
+
+    /// When the silence of the peer has lasted too long.
+    private var silenceDeadline: NIODeadline {
+        self.connected == nil
             ? self.started + self.configuration.connectTimeout : self.lastHeard + self.configuration.consentTimeout
     }
 
     /// The deadline came. Waking early is harmless.
     package mutating func timeout(now: NIODeadline) -> [ICEOutput] {
-        guard let deadline = self.nextDeadline, now >= deadline else { return [] }
+        guard self.failure == nil else { return [] }
+        guard now >= self.silenceDeadline else {
+            guard let wanted = self.wanted, self.hasRoomForChange(now) else { return [] }
+            self.wanted = nil
+            guard let index = self.paths.firstIndex(where: { $0.path == wanted }), index != self.selected else {
+                return []
+            }
+            return self.select(index, from: self.selectedPath, now: now)
+        }
         let failure: ICEFailure
         if self.connected != nil {
             failure = .consentExpired
@@ -213,16 +238,35 @@ extension ICEAgent {
     /// Longer than the pause between two checks of an active pair.
     private static let silence: TimeAmount = .seconds(6)
 
-    private mutating func select(_ index: Int, now: NIODeadline) -> [ICEOutput] {
-        let old = self.selectedPath
+    /// When the path may change again; `nil` when it may at any time.
+    private var nextRoomForChange: NIODeadline? {
+        guard self.recentChanges.count >= self.configuration.maximumPathChanges else { return nil }
+        return self.recentChanges.first.map { $0 + self.configuration.pathChangeInterval }
+    }
+
+    private func hasRoomForChange(_ now: NIODeadline) -> Bool { self.nextRoomForChange.map { now >= $0 } ?? true }
+
+    /// Selects a path, or remembers it until the path may change again.
+    private mutating func move(to index: Int, now: NIODeadline) -> [ICEOutput] {
+        guard self.connected == nil || self.hasRoomForChange(now) else {
+            self.wanted = self.paths[index].path
+            return []
+        }
+        return self.select(index, from: self.selectedPath, now: now)
+    }
+
+    private mutating func select(_ index: Int, from old: ICEPath?, now: NIODeadline) -> [ICEOutput] {
         let new = self.paths[index].path
         self.selected = index
         self.selectedSince = now
+        self.wanted = nil
         guard self.connected != nil else {
             self.connected = now
             return [.connected(new)]
         }
         self.pathChanges += 1
+        if self.recentChanges.count >= self.configuration.maximumPathChanges { self.recentChanges.removeFirst() }
+        self.recentChanges.append(now)
         return [.selectedPathChanged(from: old, to: new)]
     }
 
@@ -250,7 +294,8 @@ extension ICEAgent {
     }
 
     private mutating func removePath(_ index: Int) {
-        self.paths.remove(at: index)
+        let removed = self.paths.remove(at: index)
+        if removed.path == self.wanted { self.wanted = nil }
         guard let selected = self.selected else { return }
         if selected == index { self.selected = nil } else if selected > index { self.selected = selected - 1 }
     }

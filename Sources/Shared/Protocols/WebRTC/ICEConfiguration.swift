@@ -10,6 +10,10 @@ package struct ICEConfiguration: Sendable, Hashable {
     package var staleAfter: TimeAmount = .milliseconds(500)
     /// Paths of verified checks that are kept; the one that was silent longest makes room.
     package var maximumPaths = 8
+    /// Changes of the selected path within `pathChangeInterval`. Beyond, the path stays until there is room again: nobody
+    /// asks an address whether it wants what is sent to it.
+    package var maximumPathChanges = 10
+    package var pathChangeInterval: TimeAmount = .seconds(10)
     /// Addresses of refused checks that are kept for the diagnosis; further ones are only counted.
     package var maximumRefusedPaths = 8
     /// The peer's candidates that are kept for the diagnosis.

@@ -41,7 +41,8 @@ package protocol AudioTranscoder: AnyObject, Sendable {
     func sourceChanged(to source: Track) -> Bool
     /// Takes the source's next frame. If too many wait, the oldest is dropped and counted.
     func submit(_ frame: Frame)
-    /// Calls `reached` on the home loop when `output` has got what came of all that was submitted before.
+    /// Calls `reached` on the home loop when `output` has got what came of all that was submitted before. If too many
+    /// wait for that, the oldest is called before its time.
     func notify(_ reached: @escaping @Sendable () -> Void)
     /// Nothing is wanted any more. `output` may be called once more with frames that were on their way.
     func close()

@@ -6,6 +6,13 @@ package import Streaming
 package protocol Publisher: AnyObject, Sendable {
     /// Another session took the stream over, or it was ended by an operator. Called on the stream's home loop.
     func publishingRevoked(_ reason: PublishEnd)
+    /// A viewer would be helped by a keyframe before its time. At most once a second, on the stream's home loop. Does
+    /// nothing unless the publisher's protocol can ask for one.
+    func keyframeRequested()
+}
+
+extension Publisher {
+    package func keyframeRequested() {}
 }
 
 /// Why a publisher no longer has its stream.
@@ -44,6 +51,9 @@ package final class LiveStream: @unchecked Sendable {
     private var holds = 0
     /// Video of a new source is dropped until a decoder can start with it.
     private var awaitsKeyframe = false
+    /// When the publisher was last asked for a keyframe, and when it will be again.
+    var keyframeRequestedAt: NIODeadline?
+    var keyframeTimer: Scheduled<Void>?
     /// Frames that a source repeats after a reconnect are dropped until it is past them.
     private var repeatsUntil: NIODeadline?
     package private(set) var isClosed = false
@@ -163,6 +173,7 @@ package final class LiveStream: @unchecked Sendable {
                 }
                 self.awaitsKeyframe = false
             }
+            if frame.isKeyframe, frame.kind == .video { self.keyframeArrived() }
             let offset = frame.pts - frame.dts
             frame.dts = self.timeline.place(frame.kind, at: frame.dts, arrival: now)
             frame.pts = frame.dts + offset
@@ -217,6 +228,7 @@ package final class LiveStream: @unchecked Sendable {
     }
 
     private func end(_ reason: ViewerEnd) {
+        self.keyframeArrived()
         self.graceTimer?.cancel()
         self.graceTimer = nil
         for rendition in self.renditions.values { rendition.end(reason) }

@@ -13,19 +13,78 @@ final class StreamTranscoder: AudioTranscoder, @unchecked Sendable {
         case frame(Frame)
         case source(Track)
         case mark(@Sendable () -> Void)
+
+        var isFrame: Bool { if case .frame = self { true } else { false } }
+        var isSource: Bool { if case .source = self { true } else { false } }
+        var isMark: Bool { if case .mark = self { true } else { false } }
+
+        /// Bytes that are kept for it.
+        var byteCount: Int {
+            switch self {
+            case .frame(let frame): frame.payload.readableBytes
+            case .source(let track): track.configuration?.readableBytes ?? 0
+            case .mark: 0
+            }
+        }
     }
 
     private struct State {
         var waiting = CircularBuffer<Input>()
         var waitingFrames = 0
+        var waitingMarks = 0
+        /// Of frames, and of what describes sources.
         var waitingBytes = 0
         /// A thread works on the queue, or will.
         var isScheduled = false
         var isClosed = false
         var droppedFrames: UInt64 = 0
         var statistics = AudioTranscoderStatistics()
+
+        mutating func append(_ input: Input) {
+            self.waiting.append(input)
+            self.count(input, by: 1)
+        }
+
+        mutating func popFirst() -> Input? {
+            guard let input = self.waiting.popFirst() else { return nil }
+            self.count(input, by: -1)
+            return input
+        }
+
+        /// `offset` is one of `waiting`; indices of the buffer do not outlive a removal.
+        @discardableResult
+        mutating func remove(at offset: Int) -> Input {
+            let input = self.waiting.remove(at: self.waiting.index(self.waiting.startIndex, offsetBy: offset))
+            self.count(input, by: -1)
+            return input
+        }
+
+        /// The offset of the first input that waits and is of a kind.
+        func firstOffset(where isWanted: (Input) -> Bool) -> Int? {
+            self.waiting.firstIndex(where: isWanted).map {
+                self.waiting.distance(from: self.waiting.startIndex, to: $0)
+            }
+        }
+
+        func isSource(at offset: Int) -> Bool {
+            guard (0..<self.waiting.count).contains(offset) else { return false }
+            return self.waiting[self.waiting.index(self.waiting.startIndex, offsetBy: offset)].isSource
+        }
+
+        /// What stood at `offset` is gone: if there is a source on either side now, the newer one counts.
+        mutating func joinSources(at offset: Int) {
+            if self.isSource(at: offset), self.isSource(at: offset - 1) { self.remove(at: offset - 1) }
+        }
+
+        private mutating func count(_ input: Input, by sign: Int) {
+            self.waitingBytes += sign * input.byteCount
+            if input.isFrame { self.waitingFrames += sign }
+            if input.isMark { self.waitingMarks += sign }
+        }
     }
 
+    /// Marks that may wait. A stream sets one when somebody begins to listen.
+    private static let maximumMarks = 16
     /// Inputs that are worked on before another stream gets its turn.
     private static let turn = 32
 
@@ -82,18 +141,28 @@ final class StreamTranscoder: AudioTranscoder, @unchecked Sendable {
 
     func notify(_ reached: @escaping @Sendable () -> Void) { self.enqueue(.mark(reached)) }
 
+    /// What waits for a thread, of all kinds.
+    var waitingInputs: Int { self.state.withLock { $0.waiting.count } }
+
+    /// The queue holds at most `maximumWaitingFrames` frames, `maximumMarks` marks, and one source more than both.
     private func enqueue(_ input: Input) {
-        let starts = self.state.withLock { state in
-            guard !state.isClosed else { return false }
-            state.waiting.append(input)
-            if case .frame(let frame) = input {
-                state.waitingFrames += 1
-                state.waitingBytes += frame.payload.readableBytes
-                self.bound(&state)
+        let (starts, early) = self.state.withLock { state -> (Bool, Input?) in
+            guard !state.isClosed else { return (false, nil) }
+            // Of two sources without a frame between, the older one has nothing to say.
+            if input.isSource, state.isSource(at: state.waiting.count - 1) {
+                state.remove(at: state.waiting.count - 1)
+            }
+            state.append(input)
+            self.bound(&state)
+            var early: Input?
+            if state.waitingMarks > Self.maximumMarks, let oldest = state.firstOffset(where: \.isMark) {
+                early = state.remove(at: oldest)
+                state.joinSources(at: oldest)
             }
             defer { state.isScheduled = true }
-            return !state.isScheduled
+            return (!state.isScheduled, early)
         }
+        if case .mark(let reached) = early { self.home.execute(reached) }
         if starts { self.schedule() }
     }
 
@@ -102,11 +171,10 @@ final class StreamTranscoder: AudioTranscoder, @unchecked Sendable {
         while state.waitingFrames > self.limits.maximumWaitingFrames
             || (state.waitingBytes > self.limits.maximumWaitingBytes && state.waitingFrames > 1)
         {
-            let oldest = state.waiting.firstIndex { if case .frame = $0 { true } else { false } }
-            guard let oldest, case .frame(let frame) = state.waiting.remove(at: oldest) else { return }
-            state.waitingFrames -= 1
-            state.waitingBytes -= frame.payload.readableBytes
+            guard let oldest = state.firstOffset(where: \.isFrame) else { return }
+            state.remove(at: oldest)
             state.droppedFrames += 1
+            state.joinSources(at: oldest)
         }
     }
 
@@ -131,13 +199,7 @@ final class StreamTranscoder: AudioTranscoder, @unchecked Sendable {
         var inputs: [Input] = []
         let isClosed = self.state.withLock { state in
             if !isActive { state.isClosed = true }
-            while !state.isClosed, inputs.count < Self.turn, let input = state.waiting.popFirst() {
-                if case .frame(let frame) = input {
-                    state.waitingFrames -= 1
-                    state.waitingBytes -= frame.payload.readableBytes
-                }
-                inputs.append(input)
-            }
+            while !state.isClosed, inputs.count < Self.turn, let input = state.popFirst() { inputs.append(input) }
             return state.isClosed
         }
         guard !isClosed, let pipeline = self.pipeline else { return self.end() }

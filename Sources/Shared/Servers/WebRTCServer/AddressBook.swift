@@ -1,11 +1,8 @@
-import Glibc
 import NIOCore
-import NIOPosix
-import Synchronization
 
 /// Where clients can reach this node, for the candidates of answers.
 ///
-/// Names are resolved by the system, off the event loops, and kept for a while; what cannot be resolved is left out.
+/// What cannot be resolved, or not in time, is left out.
 final class AddressBook: Sendable {
     /// One place to send packets to.
     struct Place: Hashable, Sendable {
@@ -46,30 +43,28 @@ final class AddressBook: Sendable {
         }
     }
 
-    private struct Entry {
-        var addresses: [String]
-        var until: NIODeadline
-    }
-
-    private struct State {
-        var entries: [String: Entry] = [:]
-        var resolving = 0
-    }
-
-    private static let lifetime = TimeAmount.seconds(30)
-    private static let maximumEntries = 256
-    private static let maximumResolving = 16
     private static let maximumPlaces = 24
 
     private let configured: [Host]
     private let interfaces: [String]
-    private let state = Mutex(State())
+    private let names: NameResolver
 
     /// `configured`: what the settings name instead of the addresses that are listened on.
-    init(configured: [Host], interfaces: [String]) {
+    init(configured: [Host], interfaces: [String], names: NameResolver) {
         self.configured = configured
         self.interfaces = interfaces
+        self.names = names
     }
+
+    /// Looks up what the settings name, so that the first answer need not wait for it.
+    func prepare() {
+        for host in self.configured where (try? SocketAddress(ipAddress: host.name, port: 0)) == nil {
+            self.names.begin(host.name, isOwn: true)
+        }
+    }
+
+    /// Looks nothing up any more.
+    func close() { self.names.close() }
 
     /// The places for one answer: of the settings or of the listeners, then of the request. `listeners`: what is bound.
     func places(
@@ -83,8 +78,11 @@ final class AddressBook: Sendable {
                 }
             }
         }
-        for host in self.configured + requested {
-            for address in await self.addresses(of: host.name) {
+        let hosts = self.configured + requested
+        let own = Set(self.configured.map(\.name))
+        let addresses = await self.names.addresses(of: hosts.map(\.name)) { own.contains($0) }
+        for host in hosts {
+            for address in addresses[host.name] ?? [] {
                 places += Self.places(address, port: host.port, listeners)
             }
         }
@@ -119,50 +117,6 @@ final class AddressBook: Sendable {
             if peer.isLoopback, self.interfaces.isEmpty { loopback.append(address) } else { found.append(address) }
         }
         return found.isEmpty ? loopback : found
-    }
-
-    // MARK: Names
-
-    private func addresses(of name: String) async -> [String] {
-        if (try? SocketAddress(ipAddress: name, port: 0)) != nil { return [name] }
-        let now = NIODeadline.now()
-        let known: [String]? = self.state.withLock { state in
-            if let entry = state.entries[name], entry.until > now { return entry.addresses }
-            // Somebody who sends many names gets no candidates for them.
-            guard state.resolving < Self.maximumResolving else { return [] }
-            state.resolving += 1
-            return nil
-        }
-        if let known { return known }
-        let addresses = (try? await NIOThreadPool.singleton.runIfActive { Self.resolve(name) }) ?? []
-        self.state.withLock { state in
-            state.resolving -= 1
-            if state.entries.count >= Self.maximumEntries { state.entries.removeAll() }
-            state.entries[name] = Entry(addresses: addresses, until: now + Self.lifetime)
-        }
-        return addresses
-    }
-
-    /// Asks the system, which may take seconds.
-    private static func resolve(_ name: String) -> [String] {
-        var hints = unsafe addrinfo()
-        unsafe hints.ai_socktype = CInt(SOCK_DGRAM.rawValue)
-        var list: UnsafeMutablePointer<addrinfo>?
-        guard unsafe getaddrinfo(name, nil, &hints, &list) == 0 else { return [] }
-        defer { unsafe freeaddrinfo(list) }
-        var addresses: [String] = []
-        var next = unsafe list
-        while let entry = unsafe next {
-            if let address = unsafe entry.pointee.ai_addr {
-                var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-                let status = unsafe getnameinfo(
-                    address, entry.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
-                let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-                if status == 0 { addresses.append(String(decoding: bytes, as: UTF8.self)) }
-            }
-            unsafe next = entry.pointee.ai_next
-        }
-        return Array(addresses.prefix(8))
     }
 }
 

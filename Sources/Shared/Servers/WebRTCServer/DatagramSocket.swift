@@ -3,7 +3,7 @@ import Glibc
 import NIOCore
 
 /// Where a datagram goes, and from which local address.
-struct DatagramPath {
+struct DatagramPath: Equatable {
     var peer: RawAddress
     var source = PacketInfo()
 
@@ -17,6 +17,8 @@ struct DatagramPath {
 struct DatagramCounters: Sendable, Hashable {
     var datagrams: UInt64 = 0
     var bytes: UInt64 = 0
+    /// Of one datagram, or of several that the kernel cuts.
+    var sends: UInt64 = 0
     /// Calls of the kernel.
     var calls: UInt64 = 0
     /// Sends that had to wait until the socket took more.
@@ -105,9 +107,30 @@ struct DatagramCounters: Sendable, Hashable {
         if isCut, !self.usesSegmentation || datagrams > Self.maximumSegments {
             return self.commitPieces(length, segment: segment, to: path)
         }
+        if !isCut, self.join(length, to: path) { return }
         self.enqueue(at: self.used, length, segment: isCut ? segment : 0, path)
         // Rounded up, so that no two sends share a cache line.
         self.used = min(Self.capacity, (self.used + length + 63) & ~63)
+    }
+
+    /// Adds the datagram in the room that was reserved last to the send in front of it, if that goes the same way and the
+    /// kernel can still cut it: all its datagrams have one size, and this one is no longer. A packet of sound costs nearly
+    /// nothing then, and as much as a whole picture otherwise.
+    private func join(_ length: Int, to path: DatagramPath) -> Bool {
+        guard self.usesSegmentation, self.count > 0, unsafe self.paths[self.count - 1] == path else { return false }
+        let last = unsafe self.queue + (self.count - 1)
+        let (queued, cut, bytes) = unsafe (last.pointee.length, Int(last.pointee.segment), last.pointee.bytes)
+        let size = cut > 0 ? cut : queued
+        guard let bytes = unsafe bytes, length <= size, queued % size == 0, queued / size < Self.maximumSegments,
+            queued + length <= Self.maximumSendBytes
+        else { return false }
+        let end = unsafe bytes - UnsafeRawPointer(self.room) + queued
+        // Safety: the send ends at or before `used`, where the datagram is.
+        unsafe memmove(self.room + end, self.room + self.used, length)
+        unsafe last.pointee.length = queued + length
+        unsafe last.pointee.segment = UInt16(size)
+        self.used = min(Self.capacity, (end + length + 63) & ~63)
+        return true
     }
 
     /// Queues a copy of `bytes` as one datagram.
@@ -195,6 +218,7 @@ struct DatagramCounters: Sendable, Hashable {
     private func count(_ index: Int) {
         let (length, segment) = unsafe (self.queue[index].length, Int(self.queue[index].segment))
         if segment > 0 { self.refusedSegmentations = 0 }
+        self.counters.sends += 1
         self.counters.datagrams += segment > 0 ? UInt64((length + segment - 1) / segment) : 1
         self.counters.bytes += UInt64(length)
     }
@@ -217,6 +241,7 @@ struct DatagramCounters: Sendable, Hashable {
             let sent = unsafe weir_send_datagrams(self.descriptor, &whole, 1)
             self.counters.calls += 1
             if sent > 0 {
+                self.counters.sends += 1
                 self.counters.datagrams += 1
                 self.counters.bytes += UInt64(piece)
             } else {
@@ -294,7 +319,8 @@ struct DatagramCounters: Sendable, Hashable {
         }
         self.counters.calls += 1
         if sent > 0 {
-            self.counters.datagrams += 1
+            self.counters.sends += 1
+            self.counters.datagrams += segment > 0 ? UInt64((bytes.readableBytes - 1) / Int(segment) + 1) : 1
             self.counters.bytes += UInt64(bytes.readableBytes)
             return true
         }

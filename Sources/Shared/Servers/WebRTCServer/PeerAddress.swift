@@ -80,10 +80,12 @@ struct PeerAddress: Hashable, Sendable {
 }
 
 /// The local address of a reply, as `sendmsg` takes it: an `in_pktinfo` or an `in6_pktinfo`.
-struct PacketInfo {
+struct PacketInfo: Equatable {
     private var storage: (UInt64, UInt64, UInt32) = (0, 0, 0)
     /// Bytes that count; 0 leaves the choice to the kernel.
     fileprivate(set) var length: UInt16 = 0
+
+    static func == (one: Self, other: Self) -> Bool { one.storage == other.storage && one.length == other.length }
 
     fileprivate mutating func store<Value: BitwiseCopyable>(_ value: Value, at offset: Int) {
         unsafe withUnsafeMutableBytes(of: &self.storage) {
@@ -93,10 +95,12 @@ struct PacketInfo {
 }
 
 /// A `sockaddr_in` or a `sockaddr_in6`, in place.
-struct RawAddress {
+struct RawAddress: Equatable {
     private var storage: (UInt64, UInt64, UInt64, UInt32) = (0, 0, 0, 0)
     /// Bytes that count.
     fileprivate(set) var length: UInt32 = 0
+
+    static func == (one: Self, other: Self) -> Bool { one.storage == other.storage && one.length == other.length }
 
     init(_ address: PeerAddress) { address.write(into: &self) }
 

@@ -17,6 +17,8 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
     private var viewer: RTPViewer
     private let codecs: [String]
     private let notes: [String]
+    /// What the client asked for and the stream did not have then.
+    private let missing: [MediaKind]
     private var group: RTPFanOutGroup?
     private weak var session: WebRTCSession?
     private let account: SessionAccount
@@ -29,15 +31,17 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
     /// Its place in the group; -1 outside.
     var index = -1
 
-    /// `audience` has a seat for the player, which `stop` gives back.
+    /// `audience` has a seat for the player, which `stop` gives back. `missing`: what the client asked for and the stream
+    /// does not have so far; the session ends when it comes, for the answer cannot be changed any more.
     init(
         audience: RTPStreamAudience, configuration: RTPViewerConfiguration, account: SessionAccount, notes: [String],
-        now: NIODeadline
+        missing: [MediaKind] = [], now: NIODeadline
     ) {
         self.audience = audience
         self.tcpLimit = configuration.maximumQueuedBytes
         self.account = account
         self.notes = notes
+        self.missing = missing
         self.codecs = [configuration.video?.codec, configuration.audio?.codec].compactMap { $0?.rawValue }
         var generator = SystemRandomNumberGenerator()
         self.viewer = RTPViewer(
@@ -76,6 +80,7 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
         self.viewer.statusChanged(status)
         self.viewer.start(from: ring, now: now)
         self.drain(ring: ring, writer: writer, now: now)
+        self.endIfComplete(status)
         self.finishTurn()
     }
 
@@ -87,12 +92,21 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
 
     func setReading(_ isReading: Bool) {}
 
+    func requestKeyframe(now: NIODeadline) {}
+
     // MARK: Frames
 
-    /// Frames of the stream, which the ring has.
-    func send(_ frames: [RTPFrame], ring: RTPFrameRing, writer: BurstWriter, now: NIODeadline) {
+    /// Frames of the stream, which the ring has. `late`: those in front of them that came too late.
+    func send(
+        _ frames: ArraySlice<RTPFrame>, after late: RTPLagPolicy.Verdict, ring: RTPFrameRing, writer: BurstWriter,
+        now: NIODeadline
+    ) {
         guard let sender = self.sender, let target = self.target else { return }
         if let link = self.link { self.viewer.queuedBytes = link.pendingBytes }
+        if late.lateCount > 0 {
+            self.viewer.leaveOut(late, ring: ring, now: now)
+            self.handleEvents()
+        }
         for frame in frames {
             guard let burst = self.viewer.send(frame, now: now) else { continue }
             self.count(writer.write(burst, of: frame, with: sender, to: target))
@@ -141,13 +155,23 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
     func statusChanged(_ status: RTPStreamStatus) {
         self.viewer.statusChanged(status)
         self.handleEvents()
+        self.endIfComplete(status)
+    }
+
+    /// Ends the session when the stream has what it lacked, so that the client asks anew and gets it.
+    private func endIfComplete(_ status: RTPStreamStatus) {
+        for kind in self.missing {
+            guard case .flowing = kind == .video ? status.video : status.audio else { continue }
+            return self.end(.streamEnded, "the stream has \(kind.rawValue) now, which it had not when the session began")
+        }
     }
 
     private func handleEvents() {
         while let event = self.viewer.nextEvent() {
             switch event {
             case .incompatible(let reason): self.handle(reason)
-            case .skipped, .congested, .recovered, .needsKeyframe, .goodbye: break
+            case .needsKeyframe: self.group?.needsKeyframe()
+            case .skipped, .congested, .recovered, .goodbye: break
             }
         }
     }

@@ -41,6 +41,16 @@ final class PublisherLink: PublisherConnection {
         }
     }
 
+    func keyframeRequested() {
+        guard let handle = self.state.withLock({ $0.handle }) else { return }
+        // Never within the caller's turn, like the end.
+        self.worker.loop.execute { [worker] in
+            guard let session = worker.session(handle) else { return }
+            session.requestKeyframe(now: .now())
+            worker.finishTurn(of: session)
+        }
+    }
+
     func setReading(_ isReading: Bool) {
         let handle = self.state.withLock { state in
             state.isReading = isReading

@@ -65,6 +65,8 @@ final class PublisherMedia: SessionMedia {
 
     func setReading(_ isReading: Bool) { self.isReading = isReading }
 
+    func requestKeyframe(now: NIODeadline) { self.receiver.keyframeRequest(now: now) }
+
     func stop(_ session: WebRTCSession) { self.sink.finish() }
 
     func diagnosis(now: NIODeadline) -> WebRTCMediaDiagnosis {

@@ -14,11 +14,19 @@ final class RTPFanOutGroup: @unchecked Sendable {
     private var status: RTPStreamStatus
     private var players: [PlayerMedia] = []
     private let writer = BurstWriter()
+    private let inbox: RTPFrameInbox
+    private var lag = RTPLagPolicy()
+    /// When the stream was last told that a keyframe would help.
+    private var keyframeNeededAt: NIODeadline?
 
     var loop: any EventLoop { self.worker.loop }
 
-    init(worker: WebRTCWorker, audience: RTPStreamAudience, ring: RTPFrameRing, status: RTPStreamStatus) {
+    /// `inboxBytes`: payload that may wait for the loop.
+    init(
+        worker: WebRTCWorker, audience: RTPStreamAudience, ring: RTPFrameRing, status: RTPStreamStatus, inboxBytes: Int
+    ) {
         self.worker = worker
+        self.inbox = RTPFrameInbox(maximumBytes: inboxBytes)
         self.audience = audience
         self.ring = ring
         self.status = status
@@ -48,8 +56,28 @@ final class RTPFanOutGroup: @unchecked Sendable {
 
     // MARK: The stream
 
-    /// What came in one batch. `status`: what the stream consists of has changed.
-    func receive(_ frames: [RTPFrame], status: RTPStreamStatus?) {
+    /// What came in one batch. `status`: what the stream consists of has changed. On the stream's home loop.
+    func deliver(_ frames: [RTPFrame], status: RTPStreamStatus?) {
+        if self.inbox.add(frames, status: status) { self.wake() }
+    }
+
+    /// Another source begins: what was kept of the old one is of no use. On the stream's home loop.
+    func sourceChanged() {
+        if self.inbox.sourceChanged() { self.wake() }
+    }
+
+    private func wake() {
+        if self.loop.inEventLoop { self.takeIn() } else { self.loop.execute { self.takeIn() } }
+    }
+
+    /// Takes all that came since the loop last had the time.
+    private func takeIn() {
+        let news = self.inbox.take()
+        if news.clearsRing { self.ring.removeAll() }
+        self.receive(news.frames, status: news.status)
+    }
+
+    private func receive(_ frames: [RTPFrame], status: RTPStreamStatus?) {
         self.loop.assertInEventLoop()
         for frame in frames { self.ring.append(frame) }
         if let status {
@@ -59,13 +87,12 @@ final class RTPFanOutGroup: @unchecked Sendable {
         }
         guard !frames.isEmpty, !self.players.isEmpty else { return }
         let now = NIODeadline.now()
+        let late = self.lag.judge(frames, now: now)
+        let live = frames[late.lateCount...]
         let (ring, writer) = (self.ring, self.writer)
-        for player in self.players { player.send(frames, ring: ring, writer: writer, now: now) }
+        for player in self.players { player.send(live, after: late, ring: ring, writer: writer, now: now) }
         self.worker.flushSockets()
     }
-
-    /// Another source begins: what was kept of the old one is of no use.
-    func sourceChanged() { self.ring.removeAll() }
 
     /// The stream is over. What is on its way to the players, or asked for again, has `grace` to arrive.
     func streamEnded(after grace: TimeAmount) {
@@ -75,6 +102,15 @@ final class RTPFanOutGroup: @unchecked Sendable {
             for player in leaving where player.index >= 0 { player.end(.streamEnded, "the stream ended") }
             self.worker.flushSockets()
         }
+    }
+
+    /// A player cannot go on before the next keyframe, or has a long way to it. Those who say so together are one.
+    func needsKeyframe() {
+        let now = NIODeadline.now()
+        if let last = self.keyframeNeededAt, now - last < .milliseconds(50) { return }
+        self.keyframeNeededAt = now
+        let stream = self.audience.stream
+        stream.home.execute { stream.requestKeyframe() }
     }
 
     /// A player reported, or its deadline came.

@@ -46,6 +46,8 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
     private var ring: RTPFrameRing
     private var members: [Int: Member] = [:]
     private var pending: [RTPFrame] = []
+    private var hold: AudioHold
+    private var holdTimer: Scheduled<Void>?
     private var toldStatus = RTPStreamStatus()
     private var state = StreamState()
     private var seats = 0
@@ -56,13 +58,15 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
     private var isOver = false
 
     init(
-        stream: LiveStream, audioForm: AudioForm, table: AudienceTable, ringBytes: Int, endGrace: TimeAmount
+        stream: LiveStream, audioForm: AudioForm, table: AudienceTable, settings: WebRTCStreamSettings,
+        endGrace: TimeAmount
     ) {
         self.stream = stream
         self.audioForm = audioForm
         self.table = table
         self.endGrace = endGrace
-        self.ringConfiguration = RTPFrameRingConfiguration(maximumBytes: ringBytes)
+        self.hold = AudioHold(limit: settings.audioWait)
+        self.ringConfiguration = RTPFrameRingConfiguration(maximumBytes: settings.ringBytes)
         self.ring = RTPFrameRing(configuration: self.ringConfiguration)
     }
 
@@ -75,21 +79,23 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         guard !continues else { return }
         self.deliver()
         self.packetizer.sourceChanged()
+        self.hold.sourceChanged()
         self.ring.removeAll()
         self.state = StreamState()
-        self.eachGroup { $0.sourceChanged() }
+        for member in self.members.values { member.group.sourceChanged() }
     }
 
     func receive(_ event: MediaEvent, state: StreamState, now: NIODeadline) {
         self.state = state
         for frame in self.packetizer.append(event, state: state, now: now) {
             self.ring.append(frame)
+            if frame.kind == .video { self.hold.picturePassed(now: now) }
             if !self.members.isEmpty { self.pending.append(frame) }
         }
     }
 
     func batchEnded(now: NIODeadline) {
-        self.deliver()
+        if !self.waitsForPicture(now: now) { self.deliver() }
         if !self.waiters.isEmpty { self.answerWaiters(now: now) }
     }
 
@@ -101,25 +107,41 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         self.waiters = []
         self.stopWaiterTimer()
         let grace = self.endGrace
-        self.eachGroup { $0.streamEnded(after: grace) }
+        for member in self.members.values {
+            let group = member.group
+            if group.loop.inEventLoop {
+                group.streamEnded(after: grace)
+            } else {
+                group.loop.execute { group.streamEnded(after: grace) }
+            }
+        }
+    }
+
+    /// Whether what came is sound only, which leaves with the picture that is about to come.
+    private func waitsForPicture(now: NIODeadline) -> Bool {
+        guard !self.pending.isEmpty, self.pending.allSatisfy({ $0.kind == .audio }),
+            self.packetizer.status == self.toldStatus
+        else { return false }
+        guard self.holdTimer == nil else { return true }
+        guard let deadline = self.hold.deadline(now: now) else { return false }
+        self.holdTimer = self.stream.home.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in
+            self?.deliver()
+        }
+        return true
     }
 
     /// Gives each group what came since the last time.
     private func deliver() {
+        self.holdTimer?.cancel()
+        self.holdTimer = nil
         let status = self.packetizer.status
         guard !self.pending.isEmpty || status != self.toldStatus else { return }
         let news = status == self.toldStatus ? nil : status
         self.toldStatus = status
-        let frames = self.pending
+        // Sound behind the picture can leave in its send.
+        let frames = self.pending.filter { $0.kind == .video } + self.pending.filter { $0.kind == .audio }
         self.pending.removeAll(keepingCapacity: true)
-        self.eachGroup { $0.receive(frames, status: news) }
-    }
-
-    private func eachGroup(_ body: @escaping @Sendable (RTPFanOutGroup) -> Void) {
-        for member in self.members.values {
-            let group = member.group
-            if group.loop.inEventLoop { body(group) } else { group.loop.execute { body(group) } }
-        }
+        for member in self.members.values { member.group.deliver(frames, status: news) }
     }
 
     // MARK: Seats
@@ -156,7 +178,9 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         self.deliver()
         let group =
             self.members[worker.index]?.group
-            ?? RTPFanOutGroup(worker: worker, audience: self, ring: self.ring, status: self.toldStatus)
+            ?? RTPFanOutGroup(
+                worker: worker, audience: self, ring: self.ring, status: self.toldStatus,
+                inboxBytes: self.ringConfiguration.maximumBytes)
         self.members[worker.index] = Member(group: group, viewers: (self.members[worker.index]?.viewers ?? 0) + 1)
         if group.loop.inEventLoop { group.add(player) } else { group.loop.execute { group.add(player) } }
     }
@@ -247,13 +271,15 @@ final class AudienceTable: Sendable {
     init(endGrace: TimeAmount) { self.endGrace = endGrace }
 
     /// Takes a seat in the audience of `stream`, made if there is none. `nil` if the stream is gone. On its home loop.
-    func takeSeat(of stream: LiveStream, audioForm: AudioForm, ringBytes: Int) -> RTPStreamAudience? {
+    func takeSeat(
+        of stream: LiveStream, audioForm: AudioForm, settings: WebRTCStreamSettings
+    ) -> RTPStreamAudience? {
         stream.home.assertInEventLoop()
         let key = Key(stream: ObjectIdentifier(stream), form: audioForm)
         let audience = self.entries.withLock { entries in
             if let audience = entries[key] { return audience }
             let audience = RTPStreamAudience(
-                stream: stream, audioForm: audioForm, table: self, ringBytes: ringBytes, endGrace: self.endGrace)
+                stream: stream, audioForm: audioForm, table: self, settings: settings, endGrace: self.endGrace)
             entries[key] = audience
             return audience
         }

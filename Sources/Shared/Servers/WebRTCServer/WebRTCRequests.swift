@@ -11,7 +11,8 @@ package struct WebRTCRequest: Sendable {
     package var address: SocketAddress?
     /// The client's address behind a proxy that the node trusts.
     package var forwardedAddress: String?
-    /// More names by which the client reaches this node, `host` or `host:port`: the host of the request, `eip` of SRS.
+    /// More names and addresses by which the client reaches this node, `host` or `host:port`: the host of the request,
+    /// `eip` of SRS. Names are looked up once the gate has let the client in.
     package var candidateHosts: [String]
 
     package init(

@@ -125,7 +125,7 @@ extension WebRTCServer {
             let codec = takesG711 ? stream.snapshot().state.audio?.codec : nil
             let isG711 = codec == .g711ALaw || codec == .g711MuLaw
             return audiences.takeSeat(
-                of: stream, audioForm: isG711 ? .opusOrG711 : .opus, ringBytes: settings.ringBytes)
+                of: stream, audioForm: isG711 ? .opusOrG711 : .opus, settings: settings)
         }.get()
         guard let audience = audience ?? nil else {
             throw .refused(SessionRefusal(.notFound, "\(stream.key) has ended"))
@@ -148,7 +148,8 @@ extension WebRTCServer {
                 var configuration = SessionNegotiation.viewer(media, cname: local.cname, settings: settings)
                 configuration.maximumQueuedBytes = self.configuration.tcpBufferBytes / 2
                 let player = PlayerMedia(
-                    audience: audience, configuration: configuration, account: account, notes: notes, now: now)
+                    audience: audience, configuration: configuration, account: account, notes: notes,
+                    missing: Self.missing(offer, tracks.status), now: now)
                 let handle = self.directory.makeHandle(owner: worker.index)
                 let activity = SessionActivity(
                     kind: .play, key: grant.stream.key, transport: "webrtc", epoch: grant.epoch)
@@ -186,6 +187,20 @@ extension WebRTCServer {
         }
         guard case .refused(let refusal) = tracks.status.audio else { return [] }
         return ["audio: \(refusal.text)"]
+    }
+
+    /// What the client asks for and the stream does not have so far.
+    private static func missing(_ offer: SessionDescription, _ status: RTPStreamStatus) -> [MediaKind] {
+        [(MediaKind.video, status.video), (.audio, status.audio)].filter { kind, status in
+            switch status {
+            case .flowing, .refused: false
+            case .unknown, .absent:
+                offer.media.contains { section in
+                    section.kind == kind.rawValue && (section.port != 0 || section.attributes.has("bundle-only"))
+                        && [.receiveOnly, .sendReceive].contains(offer.direction(of: section))
+                }
+            }
+        }.map(\.0)
     }
 
     private static func answer(

@@ -73,7 +73,8 @@ package final class WebRTCServer: Sendable {
         self.audiences = AudienceTable(endGrace: configuration.endGrace)
         self.addresses = AddressBook(
             configured: configuration.candidates.compactMap { AddressBook.Host($0) },
-            interfaces: configuration.interfaces)
+            interfaces: configuration.interfaces,
+            names: NameResolver(loop: group.any(), ask: configuration.askForAddresses))
         self.workers = group.makeIterator().enumerated().map { index, loop in
             WebRTCWorker(index: index, loop: loop, directory: directory, logger: logger)
         }
@@ -96,6 +97,7 @@ package final class WebRTCServer: Sendable {
             await self.closeSockets()
             throw error
         }
+        self.addresses.prepare()
         self.state.withLock { $0.isStarted = true }
     }
 
@@ -282,6 +284,7 @@ package final class WebRTCServer: Sendable {
         }
         guard isFirst else { return }
         self.directory.close()
+        self.addresses.close()
         // A session that is on its way between two loops is met in the second round.
         for _ in 0..<3 where self.directory.count > 0 {
             for worker in self.workers {

@@ -23,6 +23,8 @@ protocol SessionMedia: AnyObject {
     func targetChanged(_ session: WebRTCSession)
     /// Whoever takes a publisher's media takes no more, or goes on.
     func setReading(_ isReading: Bool)
+    /// Somebody who watches what the peer sends would be helped by a keyframe. `act` follows.
+    func requestKeyframe(now: NIODeadline)
     /// The session is over. Nothing is called any more.
     func stop(_ session: WebRTCSession)
 }
@@ -218,6 +220,12 @@ final class WebRTCSession: @unchecked Sendable {
     }
 
     func setReading(_ isReading: Bool) { self.media.setReading(isReading) }
+
+    func requestKeyframe(now: NIODeadline) {
+        guard self.phase == .established else { return }
+        self.media.requestKeyframe(now: now)
+        self.media.act(self, now: now)
+    }
 
     // MARK: ICE
 

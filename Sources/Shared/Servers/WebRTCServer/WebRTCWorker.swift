@@ -377,6 +377,7 @@ extension DatagramCounters {
     mutating func add(_ other: DatagramCounters) {
         self.datagrams += other.datagrams
         self.bytes += other.bytes
+        self.sends += other.sends
         self.calls += other.calls
         self.delayed += other.delayed
         self.dropped += other.dropped

@@ -1,3 +1,5 @@
+import NIOCore
+
 /// The parameters of a query, by name; the first of several with one name counts.
 struct SignallingQuery: Equatable {
     /// As it came, without `?`.
@@ -49,6 +51,15 @@ struct StreamURL: Equatable {
     }
 }
 
+extension SignallingQuery {
+    /// The addresses at which the client says that it reaches the node, as it does with SRS: `IP` or `IP:PORT`.
+    ///
+    /// What is no address is passed over: nobody's query may have names looked up.
+    var candidates: [String] {
+        [self["eip"], self["candidate"]].compactMap { $0.flatMap { QueryText.isAddress($0) ? $0 : nil } }
+    }
+}
+
 /// What URLs write differently.
 enum QueryText {
     /// The text behind `%XX` escapes; `nil` if an escape or the UTF-8 behind it is broken.
@@ -73,6 +84,29 @@ enum QueryText {
             return authority[authority.index(after: authority.startIndex)..<end].lowercased()
         }
         return authority.prefix { $0 != ":" }.lowercased()
+    }
+
+    /// Whether a text is an IP address, `IP:PORT`, or `[IPv6]:PORT`.
+    static func isAddress(_ text: String) -> Bool {
+        var host = text[...]
+        var port: Substring?
+        if text.hasPrefix("[") {
+            guard let end = text.firstIndex(of: "]") else { return false }
+            host = text[text.index(after: text.startIndex)..<end]
+            let rest = text[text.index(after: end)...]
+            guard rest.isEmpty || rest.hasPrefix(":") else { return false }
+            if !rest.isEmpty { port = rest.dropFirst() }
+            guard host.contains(":") else { return false }
+        } else if let colon = text.firstIndex(of: ":"), colon == text.lastIndex(of: ":") {
+            host = text[..<colon]
+            port = text[text.index(after: colon)...]
+        }
+        if let port {
+            guard port.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+                let number = UInt16(port), number > 0
+            else { return false }
+        }
+        return (try? SocketAddress(ipAddress: String(host), port: 0)) != nil
     }
 
     /// Whether a text could be `HOST`, `HOST:PORT` or an IP address. Who uses it has to read it properly.

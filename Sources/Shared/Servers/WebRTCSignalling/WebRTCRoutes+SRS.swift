@@ -42,9 +42,7 @@ extension WebRTCRoutes {
         }
         var wish = self.wish(
             request, offer: body.sdp, app: url.app, stream: url.stream, host: url.host, query: url.query, peer: peer,
-            candidates: [
-                QueryText.host(of: request.head.authority ?? ""), url.host, query["eip"], query["candidate"],
-            ])
+            candidates: [QueryText.host(of: request.head.authority ?? ""), url.host] + query.candidates)
         if let peer, let client = body.clientip, self.configuration.trustsProxy(peer),
             let address = try? SocketAddress(ipAddress: client, port: 0).ipAddress
         {

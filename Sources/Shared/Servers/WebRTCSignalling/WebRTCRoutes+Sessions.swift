@@ -36,7 +36,7 @@ extension WebRTCRoutes {
         let host = QueryText.host(of: request.head.authority ?? "")
         let wish = self.wish(
             request, offer: offer, app: app, stream: stream, host: host, query: query, peer: peer,
-            candidates: [host, query["eip"], query["candidate"]])
+            candidates: [host] + query.candidates)
         let answer = try await self.session(action, wish)
         var headers = self.headers(of: answer)
         headers[.contentType] = MediaType.sdp
@@ -47,10 +47,10 @@ extension WebRTCRoutes {
     /// All that the request says of the client and of what it wants.
     func wish(
         _ request: Request, offer: String, app: String, stream: String, host: String, query: SignallingQuery,
-        peer: SocketAddress?, candidates: [String?]
+        peer: SocketAddress?, candidates: [String]
     ) -> SignallingRequest {
         var hosts: [String] = []
-        for case let candidate? in candidates where QueryText.isHost(candidate) && !hosts.contains(candidate) {
+        for candidate in candidates where QueryText.isHost(candidate) && !hosts.contains(candidate) {
             hosts.append(candidate)
         }
         let scheme = request.head.scheme ?? "http"

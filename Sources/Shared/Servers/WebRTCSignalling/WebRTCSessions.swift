@@ -43,7 +43,7 @@ package struct SignallingRequest: Sendable, Equatable {
     /// The client's address without a port, if `peer` is a trusted proxy that tells it.
     package var forwardedAddress: String?
     /// By which names and addresses the client reaches this node, `HOST` or `HOST:PORT`: those of the request and of the
-    /// stream's URL, then what the query adds.
+    /// stream's URL, then the addresses that the query adds.
     package var candidateHosts: [String]
 }
 

@@ -1,25 +1,4 @@
-import NIOCore
-
-/// The bytes that hexadecimal `text` spells; white space is ignored.
-func bytes(_ text: String) -> ByteBuffer {
-    var buffer = ByteBuffer()
-    var high: Int?
-    for digit in text.compactMap(\.hexDigitValue) {
-        if let first = high {
-            buffer.writeInteger(UInt8(first << 4 | digit))
-            high = nil
-        } else {
-            high = digit
-        }
-    }
-    precondition(high == nil, "an odd number of digits")
-    return buffer
-}
-
-/// Every prefix of `buffer` that is shorter than it.
-func prefixes(of buffer: ByteBuffer) -> [ByteBuffer] {
-    (0..<buffer.readableBytes).compactMap { buffer.getSlice(at: buffer.readerIndex, length: $0) }
-}
+import TestSupport
 
 /// Configuration records as ffmpeg 8 with x264, x265, SVT-AV1 and its own AAC encoder writes them.
 enum Records {
