@@ -12,8 +12,15 @@ extension ClusterTests {
                 for relay in [scene.up, scene.down] { try await relay.set(["loss": 0.3]) }
                 let pages = try WebRTCPages.open(
                     sandbox,
-                    (1...2).map { .publish("publish-\($0)", scene.origin, "live/\($0)", relay: scene.up.port) }
-                        + (1...2).map { .play("play-\($0)", scene.edge, "live/\($0)", relay: scene.down.port) })
+                    (1...2).map { .publish("publish-\($0)", scene.origin, "live/\($0)", relay: scene.up.port) })
+                for number in 1...2 {
+                    // Who asks before the first keyframe has come through gets an answer without a picture.
+                    try await until("live/\(number) has a picture", within: .seconds(20)) {
+                        (try await scene.origin.stream("live/\(number)")?.videoFrames ?? 0) > 0
+                    }
+                    try pages.add(
+                        .play("play-\(number)", scene.edge, "live/\(number)", relay: scene.down.port))
+                }
                 for name in ["publish-1", "publish-2", "play-1", "play-2"] {
                     let look = try await pages.page(name, "is connected", within: .seconds(20)) { $0.connected != nil }
                     print("\(name): connected after \(look.connected ?? -1) ms")

@@ -115,6 +115,48 @@ extension ClusterTests {
             }
         }
 
+        @Test("sound without a picture, and a picture without sound, are played by those who ask for both")
+        func singles() async throws {
+            try await Sandbox.run { sandbox in
+                let cluster = try await Cluster(sandbox)
+                let origin = try await cluster.origin()
+                let edge = try await cluster.edge()
+                let pages = try WebRTCPages.open(
+                    sandbox,
+                    [
+                        .publish("sound", origin, "live/sound", video: "none"),
+                        .publish("picture", origin, "live/picture", video: "vp8", audio: "none"),
+                        .play("hear", edge, "live/sound"), .play("see", edge, "live/picture"),
+                    ])
+                try await pages.isMoving("see")
+                let look = try await pages.page("hear", "is heard") { $0.samples > 48_000 }
+                #expect(look.codecs == ["audio": "opus"] && look.errors == [], "\(look)")
+            }
+        }
+
+        @Test("a picture that a stream did not have in the beginning is shown by the page, which asks anew")
+        func late() async throws {
+            try await Sandbox.run { sandbox in
+                let cluster = try await Cluster(sandbox)
+                let origin = try await cluster.origin()
+                let edge = try await cluster.edge()
+                let pages = try WebRTCPages.open(
+                    sandbox,
+                    [
+                        .publish("sound", origin, "live/late", video: "none"),
+                        .init(name: "play", kind: .page, base: "", url: edge.http("#live/late?mode=webrtc")),
+                    ])
+                let first = try await pages.page("play", "plays without a picture") { $0.posts == 1 }
+                try await Task.sleep(for: .seconds(2))
+                #expect(try pages.look()["play"]?.frames == 0)
+                // The publisher comes back with a picture while the stream waits for it.
+                try pages.tell(.close("sound"))
+                try pages.add(.publish("picture", origin, "live/late", video: "vp8"))
+                let look = try await pages.isMoving("play")
+                #expect(look.posts == 2 && look.session != first.session && look.errors == [], "\(look)")
+            }
+        }
+
         @Test("aiortc, GStreamer and FFmpeg publish, and play what was published")
         func clients() async throws {
             try await Sandbox.run { sandbox in

@@ -39,7 +39,6 @@ struct WebRTCSettingsTests {
               rtc: { nack: no, twcc: no, keyframe_interval: 0s, receive_wait: 120ms, b_frames: refuse, play_wait: 1s }
               rtc.maximum_bit_rate: 2.5Mbps
               rtc.playout_delay: 200ms
-              rtc.audio_wait: 35ms
               audio: { live: source, packaged: aac, aac_bit_rate: 96kbps, opus_bit_rate: 64kbps }
             """)
         let rtc = settings.rtc
@@ -61,7 +60,7 @@ struct WebRTCSettingsTests {
         #expect(!stream.rtc.nack && !stream.rtc.twcc && stream.rtc.keyframeInterval == .zero)
         #expect(stream.rtc.receiveWait == .milliseconds(120) && stream.rtc.playWait == .seconds(1))
         #expect(stream.rtc.bFrames == .refuse && stream.rtc.maximumBitRate == 2_500_000)
-        #expect(stream.rtc.playoutDelay == .milliseconds(200) && stream.rtc.audioWait == .milliseconds(35))
+        #expect(stream.rtc.playoutDelay == .milliseconds(200))
         #expect(stream.audio.live == .source && stream.audio.aacBitRate == 96_000 && stream.audio.opusBitRate == 64_000)
         let printed = ConfigurationPrinter.yaml(settings)
         #expect(!printed.contains("s3cret"))

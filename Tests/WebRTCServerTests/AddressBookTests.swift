@@ -11,12 +11,12 @@ import Testing
 
 @Suite struct AddressBookTests {
     private static func book(_ configured: [String] = [], interfaces: [String] = []) -> AddressBook {
-        AddressBook(
-            configured: configured.compactMap { .init($0) }, interfaces: interfaces,
-            names: NameResolver(loop: NIOSingletons.posixEventLoopGroup.any()) { _ in
-                Issue.record("addresses are not looked up")
-                return []
-            })
+        let names = NameResolver(loop: NIOSingletons.posixEventLoopGroup.any()) { _ in
+            Issue.record("addresses are not looked up")
+            return []
+        }
+        return AddressBook(
+            configured: configured.compactMap { .init($0) }, interfaces: interfaces, ownNames: names, names: names)
     }
 
     @Test(
@@ -72,6 +72,7 @@ import Testing
 private final class Names: Sendable {
     private let asked = Mutex<[String]>([])
     private let addresses = Mutex<[String: [String]]>([:])
+    private let isAway = Mutex(false)
     private let gate = DispatchSemaphore(value: 0)
 
     /// What was looked up so far, in order.
@@ -79,10 +80,14 @@ private final class Names: Sendable {
 
     func set(_ name: String, _ addresses: [String]) { self.addresses.withLock { $0[name] = addresses } }
 
+    /// The directory does not answer any more, or does again.
+    func setAway(_ isAway: Bool) { self.isAway.withLock { $0 = isAway } }
+
     func letGo(_ count: Int = 1) { for _ in 0..<count { self.gate.signal() } }
 
-    func ask(_ name: String) -> [String] {
+    func ask(_ name: String) -> [String]? {
         self.asked.withLock { $0.append(name) }
+        if self.isAway.withLock({ $0 }) { return nil }
         if name.hasPrefix("slow") { self.gate.wait() }
         return self.addresses.withLock { $0[name] ?? [] }
     }
@@ -108,7 +113,7 @@ struct NameResolverTests {
         try await Self.run { names, resolver, loop in
             names.set("slow.example", ["192.0.2.5"])
             names.set("fast.example", ["192.0.2.9", "2001:db8::9"])
-            let book = AddressBook(configured: [], interfaces: [], names: resolver)
+            let book = AddressBook(configured: [], interfaces: [], ownNames: resolver, names: resolver)
             let listener = (address: try SocketAddress(ipAddress: "192.0.2.1", port: 8_000), isTCP: false)
             let hosts = ["slow.example:9000", "fast.example", "198.51.100.1"].compactMap { AddressBook.Host($0) }
             @Sendable func places() async -> [String] {
@@ -164,41 +169,79 @@ struct NameResolverTests {
             #expect(names.log.count == 2)
             await loop.advanceTime(by: .milliseconds(1))
             names.set("none.example", ["192.0.2.6"])
+            // What is known is given at once, and looked up for the next one.
+            #expect(await resolver.addresses(of: ["none.example"]) == ["none.example": []])
+            try await eventually("it is found") { resolver.counts.sought == 0 }
             #expect(await resolver.addresses(of: ["none.example"]) == ["none.example": ["192.0.2.6"]])
             await loop.advanceTime(by: .milliseconds(24_999))
             #expect(await resolver.addresses(of: ["slow.example"]) == ["slow.example": ["192.0.2.5"]])
             #expect(names.log.count == 3)
             await loop.advanceTime(by: .milliseconds(1))
             names.set("slow.example", ["192.0.2.7"])
-            async let old = resolver.addresses(of: ["slow.example"])
-            try await eventually("it is looked up again") { resolver.counts.waiting == 1 && names.log.count == 4 }
-            await loop.advanceTime(by: .milliseconds(500))
-            let stale = await old
-            #expect(stale == ["slow.example": ["192.0.2.5"]])
+            #expect(await resolver.addresses(of: ["slow.example"]) == ["slow.example": ["192.0.2.5"]])
+            try await eventually("it is looked up again") { names.log.count == 4 }
+            #expect(await resolver.addresses(of: ["slow.example"]) == ["slow.example": ["192.0.2.5"]])
             names.letGo()
             try await eventually("it is known") { resolver.counts.sought == 0 }
             #expect(await resolver.addresses(of: ["slow.example"]) == ["slow.example": ["192.0.2.7"]])
         }
     }
 
-    @Test("the names that are kept and those that are looked up are bounded, but those of the settings have room")
+    @Test("a directory that does not answer costs nobody a name that was known")
+    func away() async throws {
+        try await Self.run { names, resolver, loop in
+            names.set("a.example", ["192.0.2.5"])
+            #expect(await resolver.addresses(of: ["a.example"]) == ["a.example": ["192.0.2.5"]])
+            names.setAway(true)
+            #expect(await resolver.addresses(of: ["b.example"]) == ["b.example": []])
+            for round in 1...5 {
+                await loop.advanceTime(by: .seconds(30))
+                #expect(await resolver.addresses(of: ["a.example"]) == ["a.example": ["192.0.2.5"]])
+                try await eventually("it was asked for again") {
+                    resolver.counts.sought == 0 && names.log.count == round + 2
+                }
+            }
+            names.setAway(false)
+            names.set("a.example", [])
+            await loop.advanceTime(by: .seconds(5))
+            _ = await resolver.addresses(of: ["a.example"])
+            try await eventually("the directory says that it is gone") { resolver.counts.sought == 0 }
+            #expect(await resolver.addresses(of: ["a.example"]) == ["a.example": []])
+        }
+    }
+
+    @Test("names of requests that hang keep nobody from the names of the settings")
+    func foreign() async throws {
+        try await Self.run { names, resolver, loop in
+            names.set("own.example", ["192.0.2.5"])
+            let own = NameResolver(loop: loop, settings: .unbounded) { names.ask($0) }
+            let book = AddressBook(
+                configured: ["own.example"].compactMap { .init($0) }, interfaces: [], ownNames: own, names: resolver)
+            for number in 0..<16 { resolver.begin("slow.\(number)") }
+            try await eventually("both threads hang") { names.log.count == 2 }
+            let listener = (address: try SocketAddress(ipAddress: "0.0.0.0", port: 8_000), isTCP: false)
+            let places = await book.places(listeners: [listener], requested: [])
+            #expect(places.map { $0.address.ipAddress } == ["192.0.2.5"])
+            own.close()
+        }
+    }
+
+    @Test("the names that are kept and those that are looked up are bounded")
     func bounded() async throws {
         var settings = NameResolver.Settings()
         settings.maximumLookups = 3
         settings.maximumEntries = 2
         settings.threads = 1
         try await Self.run(settings) { names, resolver, loop in
-            for name in ["slow.a", "slow.b", "slow.c", "own"] { names.set(name, ["192.0.2.1"]) }
-            for name in ["slow.a", "slow.b", "slow.c", "d", "slow.a"] { resolver.begin(name, isOwn: false) }
+            for name in ["slow.a", "slow.b", "slow.c"] { names.set(name, ["192.0.2.1"]) }
+            for name in ["slow.a", "slow.b", "slow.c", "d", "slow.a"] { resolver.begin(name) }
             #expect(resolver.counts.sought == 3)
-            resolver.begin("own", isOwn: true)
-            #expect(resolver.counts.sought == 4)
             // Nobody waits for a name that is not looked up.
             #expect(await resolver.addresses(of: ["d"]) == [:])
             names.letGo(3)
             try await eventually("all are found") { resolver.counts.sought == 0 }
             #expect(resolver.counts.known == 2)
-            #expect(names.log == ["slow.a", "slow.b", "slow.c", "own"])
+            #expect(names.log == ["slow.a", "slow.b", "slow.c"])
         }
     }
 

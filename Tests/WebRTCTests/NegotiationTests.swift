@@ -231,12 +231,31 @@ struct NegotiationTests {
 
     @Test("A kind that the stream lacks is refused in the answer, a kind that the offer lacks is not missed")
     func missingKinds() throws {
-        let silent = try Ours.play(Offers.chromiumPlay, audio: [])
-        #expect(silent.answer.media.map(\.port) == [0, 9])
-        #expect(silent.answer.groups.first?.mids == ["1"])
-        #expect(silent.media.audio == nil && silent.media.video?.mid == "1")
+        let dark = try Ours.play(Offers.chromiumPlay, video: [])
+        #expect(dark.answer.media.map(\.port) == [9, 0])
+        #expect(dark.answer.groups.first?.mids == ["0"])
+        #expect(dark.media.video == nil && dark.media.audio?.mid == "0")
         let audioOnly = Offers.chromiumPlay.replacing(#/m=video \d+/#, with: "m=video 0")
         #expect(try Ours.play(audioOnly).media.video == nil)
+    }
+
+    @Test("A missing kind that carries the bundle's transport is kept without media")
+    func missingFirstKind() throws {
+        let (answer, media) = try Ours.play(Offers.chromiumPlay, audio: [])
+        #expect(answer.media.map(\.port) == [9, 9])
+        #expect(answer.groups.first?.mids == ["0", "1"])
+        #expect(media.audio == nil && media.video?.mid == "1" && media.sections.count == 1)
+        let idle = answer.media[0]
+        #expect(answer.direction(of: idle) == .inactive)
+        for name in ["rtcp-mux", "ice-ufrag", "ice-pwd", "fingerprint", "setup"] {
+            #expect(idle.attributes.has(name), "\(name)")
+        }
+        #expect(idle.rtpMaps.map(\.encoding) == ["opus"] && idle.formats == idle.rtpMaps.map { "\($0.payloadType)" })
+        #expect(!idle.attributes.has("ssrc") && !idle.attributes.has("msid"))
+        #expect(try SessionDescription(parsing: answer.text) == answer)
+        // Not one that the offer itself has given up.
+        let given = Offers.chromiumPlay.replacing(#/m=audio \d+/#, with: "m=audio 0")
+        #expect(try Ours.play(given, audio: []).answer.media.map(\.port) == [0, 9])
     }
 
     @Test("Features that are switched off are not negotiated")

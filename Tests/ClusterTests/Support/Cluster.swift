@@ -43,7 +43,7 @@ final class ClusterNode: Sendable {
     let ports: [Int]
     let settings: [String]
     private let sandbox: Sandbox
-    private let launch: Launch
+    let launch: Launch
     private let current: LockedBox<Child>
 
     var child: Child { self.current.value }
@@ -97,9 +97,13 @@ final class ClusterNode: Sendable {
 
     /// The status of a GET; 0 when there was no answer.
     func status(_ url: String) async throws -> Int {
-        let text = try await self.sandbox.run(
-            try Tools.command("curl"), ["-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", url], expecting: nil)
+        let text = try await self.curl(["-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", url])
         return Int(text) ?? 0
+    }
+
+    private func curl(_ arguments: [String]) async throws -> String {
+        let words = self.launch.reach + [try Tools.command("curl")] + arguments
+        return try await self.sandbox.run(words[0], Array(words.dropFirst()), expecting: nil)
     }
 
     /// Nodes have an API without a token here, which takes no others.
@@ -109,9 +113,7 @@ final class ClusterNode: Sendable {
 
     /// The answer of the API; `nil` when there is none.
     func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
-        let text = try await self.sandbox.run(
-            try Tools.command("curl"),
-            ["-s", "-f", "-m", "2"] + self.credentials + [self.apiURL(path)], expecting: nil)
+        let text = try await self.curl(["-s", "-f", "-m", "2"] + self.credentials + [self.apiURL(path)])
         guard !text.isEmpty else { return nil }
         return try JSONDecoder().decode(type, from: Data(text.utf8))
     }
@@ -119,11 +121,9 @@ final class ClusterNode: Sendable {
     /// The status of a request to the API that changes something; 0 when there was no answer.
     @discardableResult
     func send(_ method: String, _ path: String) async throws -> Int {
-        let text = try await self.sandbox.run(
-            try Tools.command("curl"),
-            [
-                "-s", "-o", "/dev/null", "-m", "5", "-X", method, "-w", "%{http_code}",
-            ] + self.credentials + [self.apiURL(path)], expecting: nil)
+        let text = try await self.curl(
+            ["-s", "-o", "/dev/null", "-m", "5", "-X", method, "-w", "%{http_code}"] + self.credentials
+                + [self.apiURL(path)])
         return Int(text) ?? 0
     }
 
@@ -175,16 +175,21 @@ final class Cluster: Sendable {
     let sandbox: Sandbox
     let coordinator: ClusterNode
 
-    /// Starts a coordinator.
-    init(_ sandbox: Sandbox, coordinator settings: [String: String] = [:]) async throws {
+    private let launch: Launch
+
+    /// Starts a coordinator. `launch` is for all nodes that have none of their own.
+    init(
+        _ sandbox: Sandbox, coordinator settings: [String: String] = [:], launch: Launch = Launch()
+    ) async throws {
         self.sandbox = sandbox
+        self.launch = launch
         let port = try Sandbox.freePorts(1)[0]
         self.coordinator = try ClusterNode(
             "coordinator", role: "coordinator", ports: [0, 0, port],
             settings: [
                 "coordinator.listen": "127.0.0.1:\(port)",
                 "coordinator.database": sandbox.file("coordinator.sqlite").path, "cluster.secret": Self.secret,
-            ].merging(settings) { $1 }, sandbox: sandbox)
+            ].merging(settings) { $1 }, sandbox: sandbox, launch: launch)
         try await self.coordinator.isReady()
     }
 
@@ -197,7 +202,7 @@ final class Cluster: Sendable {
     }
 
     func origin(
-        _ name: String = "origin", _ settings: [String: String] = [:], launch: Launch = Launch()
+        _ name: String = "origin", _ settings: [String: String] = [:], launch: Launch? = nil
     ) async throws -> ClusterNode {
         try await self.node(name, role: "origin", settings, launch)
     }
@@ -207,12 +212,13 @@ final class Cluster: Sendable {
     }
 
     private func node(
-        _ name: String, role: String, _ settings: [String: String], _ launch: Launch = Launch()
+        _ name: String, role: String, _ settings: [String: String], _ launch: Launch? = nil
     ) async throws -> ClusterNode {
         let own = [
             "cluster.coordinator": "http://127.0.0.1:\(self.coordinator.apiPort)", "cluster.secret": Self.secret,
         ]
-        let node = try await Self.node(name, role: role, own.merging(settings) { $1 }, self.sandbox, launch)
+        let node = try await Self.node(
+            name, role: role, own.merging(settings) { $1 }, self.sandbox, launch ?? self.launch)
         try await until("the coordinator knows \(name)", within: .seconds(10)) {
             try await self.coordinator.nodes()?[name] != nil
         }
@@ -224,10 +230,11 @@ final class Cluster: Sendable {
         _ name: String, role: String, _ settings: [String: String], _ sandbox: Sandbox, _ launch: Launch = Launch()
     ) async throws -> ClusterNode {
         let ports = try Sandbox.freePorts(4)
+        let host = launch.host
         let own = [
-            "node.id": name, "node.advertise": "127.0.0.1", "rtmp.listen": "127.0.0.1:\(ports[0])",
-            "http.listen": "127.0.0.1:\(ports[1])", "api.listen": "127.0.0.1:\(ports[2])",
-            "rtc.listen": "127.0.0.1:\(ports[3])",
+            "node.id": name, "node.advertise": "127.0.0.1", "rtmp.listen": "\(host):\(ports[0])",
+            "http.listen": "\(host):\(ports[1])", "api.listen": "127.0.0.1:\(ports[2])",
+            "rtc.listen": "\(host):\(ports[3])",
         ]
         let node = try ClusterNode(
             name, role: role, ports: ports, settings: own.merging(settings) { $1 }, sandbox: sandbox,

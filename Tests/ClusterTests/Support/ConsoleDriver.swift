@@ -215,6 +215,16 @@ enum ConsoleDriver {
             until(lambda: page.evaluate(seen), "the picture moves", 25)
             until(lambda: "×" in text(".playerFacts"), "the player tells the size")
 
+        def plays_by_webrtc():
+            page.select_option(".playerBar select", label="WebRTC")
+            shows = "[document.querySelector('video')].every((video) => video.srcObject && video.videoWidth > 0)"
+            until(lambda: page.evaluate(shows), "a picture came by WebRTC", 25)
+            frames = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
+            first = page.evaluate(frames)
+            until(lambda: page.evaluate(frames) > first + 50, "the picture moves")
+            until(lambda: "bit" in text(".playerFacts"), "the player tells the bit rate")
+            page.screenshot(path=f"{pictures}-webrtc.png")
+
         def records():
             go(stream_page)
             button = page.locator(".head .actions button", has_text="ecord").first

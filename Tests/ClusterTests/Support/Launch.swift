@@ -6,6 +6,9 @@ struct Launch: Sendable {
     /// Words in front of the program, which replace themselves with it, so that it keeps their process id.
     var words: [String] = []
     var environment: [String: String] = [:]
+    /// Words in front of a command that is to reach what was started so, and the address that nodes listen on there.
+    var reach: [String] = []
+    var host = "127.0.0.1"
 
     func start(_ name: String, _ program: String, _ arguments: [String], _ sandbox: Sandbox) throws -> Child {
         let all = self.words + [program] + arguments

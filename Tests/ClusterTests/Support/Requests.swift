@@ -81,15 +81,17 @@ struct Reply: Sendable, CustomStringConvertible {
 }
 
 extension Sandbox {
-    /// Makes a request with curl.
+    /// Makes a request with curl, which has the words of `reach` in front.
     func request(
-        _ url: String, method: String = "GET", headers: [String] = [], body: String? = nil, options: [String] = []
+        _ url: String, method: String = "GET", headers: [String] = [], body: String? = nil, options: [String] = [],
+        reach: [String] = []
     ) async throws -> Reply {
         let head = self.file("\(UUID().uuidString.prefix(8)).head")
         let data = body.map { ["--data-binary", $0] } ?? []
+        let command = reach + [try Tools.command("curl")]
         let text = try await self.run(
-            try Tools.command("curl"),
-            ["-s", "-m", "10", "-X", method, "-D", head.path, "-w", "\n%{http_code}"]
+            command[0],
+            command.dropFirst() + ["-s", "-m", "10", "-X", method, "-D", head.path, "-w", "\n%{http_code}"]
                 + headers.flatMap { ["-H", $0] } + data + options + [url], expecting: nil)
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         return Reply(
@@ -105,7 +107,8 @@ extension ClusterNode {
         _ path: String, method: String = "GET", headers: [String] = [], body: String? = nil, in sandbox: Sandbox
     ) async throws -> Reply {
         let own = self.role == "coordinator" ? ["Authorization: Bearer \(Cluster.secret)"] : []
-        return try await sandbox.request(self.apiURL(path), method: method, headers: headers + own, body: body)
+        return try await sandbox.request(
+            self.apiURL(path), method: method, headers: headers + own, body: body, reach: self.launch.reach)
     }
 
     /// The clients that the API lists as SRS does.
@@ -128,9 +131,12 @@ extension ClusterNode {
 
 extension Sandbox {
     /// Writes a Python script and starts it.
-    func python(_ name: String, _ script: String, _ arguments: [String], output: URL? = nil) throws -> Child {
-        try self.start(
-            name, try Tools.python, [try self.write("\(name).py", script).path] + arguments, output: output)
+    func python(
+        _ name: String, _ script: String, _ arguments: [String], output: URL? = nil, launch: Launch = Launch()
+    ) throws -> Child {
+        let words = launch.words + [try Tools.python, try self.write("\(name).py", script).path] + arguments
+        return try self.start(
+            name, words[0], Array(words.dropFirst()), environment: launch.environment, output: output)
     }
 
     /// Runs a Python script that prints JSON.

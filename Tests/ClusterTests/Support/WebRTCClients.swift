@@ -7,14 +7,19 @@ enum WebRTCClients {
     /// - Parameters:
     ///   - publish, play: addresses; `nil` leaves the one or the other out.
     ///   - codec: `vp8` or `h264`, for what is published.
-    /// - Returns: a process that writes to `output`, after `seconds`, the resource of the publisher, and the `state`,
-    ///   `frames`, `delay` in milliseconds, `samples` and `hertz` of the player.
+    ///   - roams: sends from whichever address the machine has, as an app on a phone does, and checks the path twice a
+    ///     second. Else its sockets are bound to the addresses that there were in the beginning.
+    /// - Returns: a process that writes to `output`, after `seconds`, the resources of the publisher and the player, and
+    ///   the `state`, `frames`, `delay` and the longest `pause` between two packets in milliseconds, `samples` and `hertz`
+    ///   of the player. What is known in the beginning is written to its log at once.
     static func startAiortc(
         _ sandbox: Sandbox, publish: String? = nil, play: String? = nil, codec: String = "vp8", seconds: Double,
-        output: URL? = nil
+        roams: Bool = false, output: URL? = nil, launch: Launch = Launch()
     ) throws -> Child {
         try sandbox.python(
-            self.unique("aiortc"), self.aiortc, [publish ?? "-", play ?? "-", codec, "\(seconds)"], output: output)
+            self.unique("aiortc"), self.aiortc,
+            [publish ?? "-", play ?? "-", codec, "\(seconds)", roams ? "roams" : "stays"], output: output,
+            launch: launch)
     }
 
     /// Publishes (H.264 and Opus) or plays with GStreamer's webrtcbin for `seconds`, then writes to `output` the
@@ -40,10 +45,13 @@ enum WebRTCClients {
 
     private static let aiortc = #"""
         import asyncio, fractions, json, sys, time, urllib.parse, urllib.request
-        import av
+        import aioice, aiortc.rtcrtpreceiver, av
         from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 
         whip, whep, codec, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+        if sys.argv[5] == "roams":
+            aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["0.0.0.0"]
+            aioice.ice.CONSENT_INTERVAL = 0.5
 
         class Picture(MediaStreamTrack):
             """320 x 180, 25 frames a second: two rows of 16 fields are the milliseconds since 1970, modulo 2 ** 32."""
@@ -101,7 +109,18 @@ enum WebRTCClients {
 
         async def play(url, found):
             connection = RTCPeerConnection()
-            found.update(state="new", frames=0, delays=[], samples=0, crossings=0, sounding=0)
+            found.update(state="new", frames=0, delays=[], pause=0, samples=0, crossings=0, sounding=0)
+            last, Receiver = None, aiortc.rtcrtpreceiver.RTCRtpReceiver
+            handle = Receiver._handle_rtp_packet
+
+            async def arrived(receiver, packet, **others):
+                nonlocal last
+                now = time.monotonic()
+                found["pause"] = max(found["pause"], round((now - (last or now)) * 1000))
+                last = now
+                await handle(receiver, packet, **others)
+
+            Receiver._handle_rtp_packet = arrived
 
             async def watch(track):
                 while True:
@@ -128,7 +147,7 @@ enum WebRTCClients {
             connection.on("connectionstatechange", lambda: found.update(state=connection.connectionState))
             for kind in ("video", "audio"):
                 connection.addTransceiver(kind, direction="recvonly")
-            await connect(connection, url)
+            found["played"] = await connect(connection, url)
             return connection
 
         async def main():
@@ -142,6 +161,7 @@ enum WebRTCClients {
                 await asyncio.sleep(2)
             if whep != "-":
                 connections.append(await play(whep, found))
+            print(json.dumps(found), file=sys.stderr, flush=True)
             await asyncio.sleep(seconds)
             delays = sorted(found.pop("delays", []))
             found["delay"] = delays[len(delays) // 2] if delays else None

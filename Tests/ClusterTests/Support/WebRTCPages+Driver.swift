@@ -44,11 +44,9 @@ extension WebRTCPages {
                 .getContext("2d", { willReadFrequently: true });
             const peer = { delays: [], longestGap: 0, broken: 0, status: 0, text: "", answeredAt: Infinity };
             window.peer = peer;
-            /** Shows what comes, and watches each frame. */
-            const screen = () => {
-                const video = document.createElement("video");
-                Object.assign(video, { muted: true, autoplay: true, playsInline: true, width: 320, height: 180 });
-                document.body.append(video);
+            /** Watches each frame. */
+            peer.watch = (video) => {
+                peer.begin ??= Date.now();
                 const context = draws(320, 180);
                 peer.video = video;
                 const take = () => {
@@ -62,6 +60,13 @@ extension WebRTCPages {
                     video.requestVideoFrameCallback(take);
                 };
                 video.requestVideoFrameCallback(take);
+            };
+            /** Shows what comes. */
+            const screen = () => {
+                const video = document.createElement("video");
+                Object.assign(video, { muted: true, autoplay: true, playsInline: true, width: 320, height: 180 });
+                document.body.append(video);
+                peer.watch(video);
                 const media = new MediaStream();
                 video.srcObject = media;
                 return ({ track }) => media.addTrack(track);
@@ -125,6 +130,7 @@ extension WebRTCPages {
             peer.reset = () => Object.assign(peer, { longestGap: 0, broken: 0, lastFrame: Date.now() });
             const readStatistics = async (connection) => {
                 const found = { frames: 0, width: 0, codecs: {}, freezes: 0, samples: 0 };
+                if (!connection) return found;
                 const report = await connection.getStats();
                 for (const entry of report.values()) {
                     if (!/^(in|out)bound-rtp$/.test(entry.type)) continue;
@@ -141,7 +147,7 @@ extension WebRTCPages {
                 return found;
             };
             const readPicture = () => {
-                if (!peer.lastFrame) return null;
+                if (!peer.video || !peer.lastFrame) return null;
                 const context = draws(16, 9);
                 context.drawImage(peer.video, 0, 0, 16, 9);
                 const { data } = context.getImageData(0, 0, 16, 9);
@@ -154,7 +160,7 @@ extension WebRTCPages {
                 return {
                     ...await readStatistics(peer.connection),
                     status, answer: [0, 201].includes(status) ? null : text, resource: peer.resource ?? null,
-                    state: peer.connection.connectionState, connected: peer.connected ?? null,
+                    state: peer.connection?.connectionState ?? "", connected: peer.connected ?? null,
                     firstFrame: peer.firstFrame ?? null, longestGap, broken,
                     sinceFrame: peer.lastFrame ? Date.now() - peer.lastFrame : null,
                     delay: delays[delays.length >> 1] ?? null, picture: readPicture(),
@@ -170,25 +176,32 @@ extension WebRTCPages {
 
         chromium, requests, output, commands, script, seconds = sys.argv[1:]
         FORM = """() => ({
-            state: document.querySelector('#facts [data-name="State"]')?.lastChild.textContent ?? "", status: 0,
-            frames: document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames, width: 0, codecs: {},
-            freezes: 0, samples: 0, longestGap: 0, broken: 0 })"""
+            state: document.querySelector('#facts [data-name="State"]')?.lastChild.textContent ?? "",
+            frames: document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames })"""
 
         class Peer:
             def __init__(self, browser, request):
-                self.request, self.errors = request, []
+                self.request, self.errors, self.posts, self.resource = request, [], 0, None
                 self.page = browser.new_context(viewport={"width": 480, "height": 300}).new_page()
                 self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+                self.page.on("response", self.answered)
                 # A page of the node's that is empty.
                 self.page.route("**/driver", lambda route: route.fulfill(
                     body="<!doctype html><body>", content_type="text/html"))
                 self.open()
 
+            def answered(self, response):
+                if response.request.method == "POST" and response.status == 201:
+                    self.posts, self.resource = self.posts + 1, response.headers.get("location")
+
             def open(self):
                 try:
                     if self.request["kind"] == "page":
                         self.page.goto(self.request["url"])
-                        self.page.click("#go")
+                        self.page.evaluate(script)
+                        self.page.evaluate("peer.watch(document.querySelector('video'))")
+                        if self.page.locator("#go").count():
+                            self.page.click("#go")
                     else:
                         self.page.goto(self.request["base"] + "driver")
                         self.page.evaluate(script)
@@ -197,8 +210,10 @@ extension WebRTCPages {
                     self.errors.append(str(error))
 
             def look(self):
-                found = self.page.evaluate(FORM if self.request["kind"] == "page" else "peer.look()")
-                return dict(found, errors=self.errors)
+                found = self.page.evaluate("peer.look()")
+                if self.request["kind"] == "page":
+                    found.update(self.page.evaluate(FORM), resource=self.resource)
+                return dict(found, errors=self.errors, posts=self.posts)
 
         with sync_playwright() as playwright:
             browsers, peers, done = {}, {}, 0
@@ -237,6 +252,8 @@ extension WebRTCPages {
                 os.replace(output + ".new", output)
                 for peer in list(peers.values())[:1]:
                     peer.page.wait_for_timeout(200)
+                if not peers:
+                    time.sleep(0.2)
             for browser in browsers.values():
                 browser.close()
         """#

@@ -9,7 +9,7 @@ struct WebRTCPages: Sendable {
             case publish, play
             /// A connection of the browser with itself, which shows what the browser alone costs.
             case direct
-            /// A page of the node at `url`, whose button is clicked.
+            /// A page of the node at `url`, whose button is clicked if it has one.
             case page
         }
 
@@ -50,6 +50,8 @@ struct WebRTCPages: Sendable {
         let status: Int
         let answer: String?
         let resource: String?
+        /// How many sessions it began.
+        let posts: Int
         /// Of the connection; of the page for `.page`.
         let state: String
         /// From the POST.
@@ -74,6 +76,9 @@ struct WebRTCPages: Sendable {
         let picture: [Int]?
         /// Exceptions of the page's scripts.
         let errors: [String]
+
+        /// What a node's `diagnose` has to be asked for.
+        var session: String? { self.resource?.split(separator: "/").last.map(String.init) }
     }
 
     /// What a page is told to do.
@@ -89,13 +94,16 @@ struct WebRTCPages: Sendable {
     private let commands: URL
 
     /// Opens the pages in the order given; they close by themselves after `seconds`.
-    static func open(_ sandbox: Sandbox, _ pages: [Request], seconds: Int = 60) throws -> WebRTCPages {
+    static func open(
+        _ sandbox: Sandbox, _ pages: [Request], seconds: Int = 60, launch: Launch = Launch()
+    ) throws -> WebRTCPages {
         let output = sandbox.file("\(UUID().uuidString.prefix(8)).json")
         let commands = try sandbox.write("\(output.lastPathComponent).commands", "")
         let list = try String(decoding: JSONEncoder().encode(pages), as: UTF8.self)
         let child = try sandbox.python(
             "webrtc-pages", self.driver,
-            [try Tools.command("chromium"), list, output.path, commands.path, self.script, "\(seconds)"])
+            [try Tools.command("chromium"), list, output.path, commands.path, self.script, "\(seconds)"],
+            launch: launch)
         return WebRTCPages(child: child, output: output, commands: commands)
     }
 

@@ -83,10 +83,6 @@ extension SettingSchema {
             "rtc.play_wait", \.rtc.playWait, .duration(.zero ... .minutes(1)),
             "How long the answer to a WebRTC player waits for the tracks of a stream that is just starting."),
         .init(
-            "rtc.audio_wait", \.rtc.audioWait, .duration(.zero ... .milliseconds(40)),
-            "How long the sound for WebRTC players may wait for the next picture. Both leave in one system call then, which saves a seventh of the CPU; 0: nothing waits."
-        ),
-        .init(
             "rtc.maximum_bit_rate", \.rtc.maximumBitRate, .bitRate(0...1_000_000_000),
             "What WebRTC publishers are told to send at most; 0: they are not told."),
         .init(

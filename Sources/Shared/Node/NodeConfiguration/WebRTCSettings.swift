@@ -78,8 +78,6 @@ extension StreamSettings {
         package var bFrames = BFrames.drop
         /// How long the answer to a player waits for the first tracks of a stream.
         package var playWait = TimeAmount.seconds(5)
-        /// How long players' sound may wait for the next picture, to leave with it.
-        package var audioWait = TimeAmount.milliseconds(20)
         /// Bits a second that a publisher is told to send at most. Zero: it is not told.
         package var maximumBitRate = 0
         /// What players are told to keep as their delay. Zero: they are not told.

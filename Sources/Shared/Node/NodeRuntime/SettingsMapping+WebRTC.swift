@@ -80,7 +80,6 @@ extension StreamSettings.RTC {
         settings.maximumPublishBitrate = self.maximumBitRate > 0 ? self.maximumBitRate : nil
         settings.dropsBFrames = self.bFrames == .drop
         settings.playWait = self.playWait
-        settings.audioWait = self.audioWait
         settings.playoutDelay = self.playoutDelay > .zero ? self.playoutDelay : nil
         return settings
     }

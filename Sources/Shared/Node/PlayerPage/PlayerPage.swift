@@ -40,6 +40,7 @@ package enum PlayerPage {
             ("/publish-sources.js", PackageResources.publish_sources_js),
             ("/publish-whip.js", PackageResources.publish_whip_js),
             ("/webrtc-session.js", PackageResources.webrtc_session_js),
+            ("/webrtc-silence.js", PackageResources.webrtc_silence_js),
             ("/webrtc-stats.js", PackageResources.webrtc_stats_js),
         ]
         for (path, bytes) in scripts {

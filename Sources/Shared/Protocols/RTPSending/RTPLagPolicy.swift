@@ -16,22 +16,19 @@ package struct RTPLagPolicy: Sendable {
         /// Of these, audio and video.
         package var audioCount = 0
         package var videoCount = 0
-        /// A keyframe that reached the node so long ago is still worth beginning with.
-        package var reach = TimeAmount.zero
+        /// A keyframe that reached the node so long ago is still worth beginning with; `nil`: any.
+        package var reach: TimeAmount?
     }
 
     private let limit: TimeAmount
-    private let longReach: TimeAmount
     private let calm: TimeAmount
     private var lastLate: NIODeadline?
 
-    /// `limit`: the age from which frames are late. `longReach`: how far back a loop that was on time for `calm` may look
-    /// for a keyframe; one that lags again and again has no time for more than `limit`.
-    package init(
-        limit: TimeAmount = .milliseconds(500), longReach: TimeAmount = .seconds(2), calm: TimeAmount = .seconds(10)
-    ) {
+    /// `limit`: the age from which frames are late. A loop that was on time for `calm` has time to go back to the last
+    /// keyframe, wherever it is: nobody waits for the next one because of one hiccup. One that lags again and again has no
+    /// time for more than `limit`.
+    package init(limit: TimeAmount = .milliseconds(500), calm: TimeAmount = .seconds(10)) {
         self.limit = limit
-        self.longReach = longReach
         self.calm = calm
     }
 
@@ -45,7 +42,7 @@ package struct RTPLagPolicy: Sendable {
             if frame.kind == .video { verdict.videoCount += 1 } else { verdict.audioCount += 1 }
         }
         let wasCalm = self.lastLate.map { now - $0 >= self.calm } ?? true
-        verdict.reach = wasCalm ? self.longReach : self.limit
+        verdict.reach = wasCalm ? nil : self.limit
         self.lastLate = now
         return verdict
     }
@@ -64,7 +61,7 @@ extension RTPViewer {
         // A viewer whose own transport is full waits for that first.
         guard self.queuedBytes <= self.configuration.maximumQueuedBytes / 2 else { return }
         if let number = ring.lastKeyframe, let keyframe = ring.frame(.video, number: number),
-            now - keyframe.arrival <= late.reach, self.replay(from: ring, now: now)
+            late.reach.map({ now - keyframe.arrival <= $0 }) ?? true, self.replay(from: ring, now: now)
         {
             return
         }

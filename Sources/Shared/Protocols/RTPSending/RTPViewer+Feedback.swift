@@ -94,7 +94,10 @@ extension RTPViewer {
     private mutating func keyframeRequested(ring: RTPFrameRing, now: NIODeadline) {
         self.statistics.keyframeRequests += 1
         guard let phase = self.video?.phase, phase != .idle else { return }
-        guard phase != .waiting, self.isReplayOfUse(ring, now: now) else { return self.needKeyframe(now: now) }
+        // A path that does not take the stream, or not its last seconds, has no room for them again.
+        guard phase != .waiting || self.lastSkip == .lag, self.isReplayOfUse(ring, now: now) else {
+            return self.needKeyframe(now: now)
+        }
         if let last = self.keyframeAnsweredAt {
             // Who keeps asking is answered more and more rarely, until it is quiet for a while.
             if now - last > self.keyframePatience * 4 { self.keyframePatience = self.configuration.keyframeInterval }

@@ -41,6 +41,8 @@ package struct RTPViewer: ~Copyable {
     /// that it will not get.
     var replayEdge: UInt64?
     var hasUnmendedLoss = false
+    /// Why the viewer last left out video.
+    var lastSkip: RTPSkipReason?
     /// When the owner was last told that a keyframe is needed.
     var keyframeNeededAt: NIODeadline?
     var streamBitrate = 0
@@ -101,6 +103,16 @@ package struct RTPViewer: ~Copyable {
         if self.audio != nil { self.audio?.phase = .waiting }
         guard self.video != nil else { return }
         self.video?.phase = .waiting
+        if !self.replay(from: ring, now: now) { self.needKeyframe(now: now) }
+    }
+
+    /// The viewer has a transport again, after a time without one. What it missed of the video begins with the last keyframe
+    /// of the ring. `next` follows.
+    package mutating func resume(from ring: RTPFrameRing, now: NIODeadline) {
+        guard let video = self.video, video.phase == .live || video.phase == .waiting,
+            let last = ring.last(.video), video.phase == .waiting || video.position <= last.number
+        else { return }
+        if video.phase == .live { self.skip(.lag) }
         if !self.replay(from: ring, now: now) { self.needKeyframe(now: now) }
     }
 
@@ -176,6 +188,7 @@ package struct RTPViewer: ~Copyable {
     /// Leaves out video up to the next keyframe.
     mutating func skip(_ reason: RTPSkipReason) {
         self.video?.phase = .waiting
+        self.lastSkip = reason
         self.statistics.skips[reason] += 1
         self.note(.skipped(reason))
     }
@@ -247,6 +260,9 @@ package struct RTPViewer: ~Copyable {
         self.keyframeNeededAt = now
         self.note(.needsKeyframe)
     }
+
+    /// Whether `nextEvent` has something to tell.
+    package var hasEvents: Bool { !self.events.isEmpty }
 
     /// What the owner should know, in order.
     package mutating func nextEvent() -> RTPViewerEvent? { self.events.isEmpty ? nil : self.events.removeFirst() }

@@ -11,8 +11,11 @@ struct AnswerWriter {
     var description: SessionDescription {
         var answer = SessionDescription(origin: .init(sessionID: "\(self.local.sessionID)"))
         let accepted = Set(self.media.sections.compactMap(\.mid))
-        if let group = self.offer.groups.first(where: { $0.semantics == "BUNDLE" }) {
-            let mids = group.mids.filter { accepted.contains($0) }
+        let bundle = self.offer.groups.first { $0.semantics == "BUNDLE" }
+        let first = accepted.isEmpty ? nil : bundle?.mids.first.flatMap { accepted.contains($0) ? nil : $0 }
+        let idle = self.offer.media.firstIndex { $0.mid == first && self.mayBeIdle($0) }
+        if let bundle {
+            let mids = bundle.mids.filter { accepted.contains($0) || idle != nil && $0 == first }
             answer.attributes.append(SDPAttribute("group", MediaGroup(semantics: "BUNDLE", mids: mids).value))
         }
         if self.offer.attributes.has("extmap-allow-mixed") {
@@ -26,9 +29,36 @@ struct AnswerWriter {
             if let section = self.media.sections.first(where: { $0.index == index }) {
                 return self.accepted(section, offered: offered)
             }
-            return self.refused(offered)
+            return index == idle ? self.idle(offered) : self.refused(offered)
         }
         return answer
+    }
+
+    /// Whether a section of no use to us can be kept without media. Spec: RFC 9143 §7.3.
+    private func mayBeIdle(_ offered: MediaDescription) -> Bool {
+        offered.mid != nil && offered.port != 0 && ["audio", "video"].contains(offered.kind)
+            && offered.attributes.has("rtcp-mux") && !offered.formats.isEmpty
+    }
+
+    /// The bundle's first section, without media: libwebrtc's policy *max-bundle* puts the whole transport there, and
+    /// takes no answer that refuses it.
+    private func idle(_ offered: MediaDescription) -> MediaDescription {
+        let others: Set = ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "cn"]
+        let map = offered.rtpMaps.first { !others.contains($0.encoding.lowercased()) }
+        let format = map.map { "\($0.payloadType)" } ?? offered.formats[0]
+        var attributes = self.transportAttributes
+        attributes += [offered.mid.map { SDPAttribute("mid", $0) }].compactMap(\.self)
+        attributes += [SDPAttribute("inactive"), SDPAttribute("rtcp-mux")]
+        if let map {
+            attributes.append(SDPAttribute("rtpmap", map.value))
+            attributes += offered.attributes.all("fmtp").filter { $0.hasPrefix("\(format) ") }
+                .map { SDPAttribute("fmtp", $0) }
+        }
+        attributes += self.local.candidates.map { SDPAttribute("candidate", $0.value) }
+        attributes.append(SDPAttribute("end-of-candidates"))
+        return MediaDescription(
+            kind: offered.kind, transport: offered.transport, formats: [format], lines: [Self.connection],
+            attributes: attributes)
     }
 
     private static let connection = SDPLine("c", "IN IP4 0.0.0.0")

@@ -47,24 +47,30 @@ final class AddressBook: Sendable {
 
     private let configured: [Host]
     private let interfaces: [String]
+    /// Of the settings' names, and of those that requests have: who sends many of these keeps nobody from finding the others.
+    private let ownNames: NameResolver
     private let names: NameResolver
 
     /// `configured`: what the settings name instead of the addresses that are listened on.
-    init(configured: [Host], interfaces: [String], names: NameResolver) {
+    init(configured: [Host], interfaces: [String], ownNames: NameResolver, names: NameResolver) {
         self.configured = configured
         self.interfaces = interfaces
+        self.ownNames = ownNames
         self.names = names
     }
 
     /// Looks up what the settings name, so that the first answer need not wait for it.
     func prepare() {
         for host in self.configured where (try? SocketAddress(ipAddress: host.name, port: 0)) == nil {
-            self.names.begin(host.name, isOwn: true)
+            self.ownNames.begin(host.name)
         }
     }
 
     /// Looks nothing up any more.
-    func close() { self.names.close() }
+    func close() {
+        self.ownNames.close()
+        self.names.close()
+    }
 
     /// The places for one answer: of the settings or of the listeners, then of the request. `listeners`: what is bound.
     func places(
@@ -78,12 +84,13 @@ final class AddressBook: Sendable {
                 }
             }
         }
-        let hosts = self.configured + requested
-        let own = Set(self.configured.map(\.name))
-        let addresses = await self.names.addresses(of: hosts.map(\.name)) { own.contains($0) }
-        for host in hosts {
-            for address in addresses[host.name] ?? [] {
-                places += Self.places(address, port: host.port, listeners)
+        async let own = self.ownNames.addresses(of: self.configured.map(\.name))
+        async let others = self.names.addresses(of: requested.map(\.name))
+        for (hosts, addresses) in await [(self.configured, own), (requested, others)] {
+            for host in hosts {
+                for address in addresses[host.name] ?? [] {
+                    places += Self.places(address, port: host.port, listeners)
+                }
             }
         }
         var seen: Set<Place> = []

@@ -114,8 +114,8 @@ struct DatagramCounters: Sendable, Hashable {
     }
 
     /// Adds the datagram in the room that was reserved last to the send in front of it, if that goes the same way and the
-    /// kernel can still cut it: all its datagrams have one size, and this one is no longer. A packet of sound costs nearly
-    /// nothing then, and as much as a whole picture otherwise.
+    /// kernel can still cut it: all its datagrams have one size, and this one is no longer. A packet costs nearly nothing
+    /// then, and as much as a whole picture otherwise.
     private func join(_ length: Int, to path: DatagramPath) -> Bool {
         guard self.usesSegmentation, self.count > 0, unsafe self.paths[self.count - 1] == path else { return false }
         let last = unsafe self.queue + (self.count - 1)

@@ -5,8 +5,8 @@ import Synchronization
 
 /// Looks up names by the system on a few threads of its own, and keeps what it found for a while.
 ///
-/// Whoever asks waits a bounded time. What is late is kept for those who ask later; meanwhile they get what was found
-/// before, if anything was.
+/// Only a name that nothing is known of is waited for, a bounded time. What was found stays, as long as looking it up
+/// again takes or fails: a directory that is away for an hour costs nobody a name that was known.
 final class NameResolver: Sendable {
     struct Settings: Sendable {
         /// How long somebody waits for all the names that he asks for.
@@ -16,9 +16,12 @@ final class NameResolver: Sendable {
         var failureLifetime = TimeAmount.seconds(5)
         /// Names that are kept; the one that is oldest makes room.
         var maximumEntries = 256
-        /// Names that are looked up or wait for it; further ones are not found, unless they are `isOwn`.
+        /// Names that are looked up or wait for it; further ones are not found.
         var maximumLookups = 16
         var threads = 2
+
+        /// For names that the settings have, of which there are as many as there are.
+        static let unbounded = Settings(maximumEntries: .max, maximumLookups: .max)
     }
 
     private struct Entry {
@@ -44,13 +47,14 @@ final class NameResolver: Sendable {
 
     private let loop: any EventLoop
     private let settings: Settings
-    private let ask: @Sendable (String) -> [String]
+    private let ask: @Sendable (String) -> [String]?
     private let state = Mutex(State())
 
-    /// `loop` has the timers and the clock. `ask` finds the numeric addresses of a name and may block.
+    /// `loop` has the timers and the clock. `ask` finds the numeric addresses of a name and may block; `nil` if it cannot
+    /// tell now.
     init(
         loop: any EventLoop, settings: Settings = Settings(),
-        ask: @escaping @Sendable (String) -> [String] = NameResolver.askSystem
+        ask: @escaping @Sendable (String) -> [String]? = NameResolver.askSystem
     ) {
         self.loop = loop
         self.settings = settings
@@ -60,9 +64,7 @@ final class NameResolver: Sendable {
     deinit { self.close() }
 
     /// The addresses of each name that is known in time. Numeric addresses stand for themselves.
-    ///
-    /// `isOwn`: the names are of the settings, and not of somebody who may send any number of them.
-    func addresses(of names: [String], isOwn: @Sendable (String) -> Bool = { _ in false }) async -> [String: [String]] {
+    func addresses(of names: [String]) async -> [String: [String]] {
         var found: [String: [String]] = [:]
         var unknown: Set<String> = []
         for name in names {
@@ -73,7 +75,7 @@ final class NameResolver: Sendable {
             }
         }
         guard !unknown.isEmpty else { return found }
-        for name in unknown { self.begin(name, isOwn: isOwn(name)) }
+        for name in unknown { self.begin(name) }
         await self.wait(for: unknown)
         self.state.withLock { state in
             for name in unknown { found[name] = state.entries[name]?.addresses }
@@ -82,10 +84,10 @@ final class NameResolver: Sendable {
     }
 
     /// Looks a name up unless it is known or being looked up.
-    func begin(_ name: String, isOwn: Bool) {
+    func begin(_ name: String) {
         let pool = self.state.withLock { state -> NIOThreadPool? in
             guard !state.isClosed, !state.lookups.contains(name),
-                isOwn || state.lookups.count < self.settings.maximumLookups,
+                state.lookups.count < self.settings.maximumLookups,
                 state.entries[name].map({ $0.until <= self.loop.now }) ?? true
             else { return nil }
             state.lookups.insert(name)
@@ -96,8 +98,7 @@ final class NameResolver: Sendable {
             return pool
         }
         pool?.submit { [weak self, ask] work in
-            let addresses = work == .active ? ask(name) : []
-            self?.finish(name, addresses)
+            self?.finish(name, work == .active ? ask(name) : nil)
         }
     }
 
@@ -122,7 +123,7 @@ final class NameResolver: Sendable {
     private func wait(for names: Set<String>) async {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             let number = self.state.withLock { state -> UInt64? in
-                let pending = names.intersection(state.lookups)
+                let pending = names.filter { state.lookups.contains($0) && state.entries[$0] == nil }
                 guard !pending.isEmpty, !state.isClosed else { return nil }
                 state.nextWaiter += 1
                 state.waiters[state.nextWaiter] = Waiter(names: pending, continuation: continuation)
@@ -143,7 +144,7 @@ final class NameResolver: Sendable {
         }
     }
 
-    private func finish(_ name: String, _ addresses: [String]) {
+    private func finish(_ name: String, _ addresses: [String]?) {
         let ready = self.state.withLock { state -> [Waiter] in
             state.lookups.remove(name)
             guard !state.isClosed else { return [] }
@@ -158,13 +159,15 @@ final class NameResolver: Sendable {
         for waiter in ready { Self.resume(waiter) }
     }
 
-    private func keep(_ name: String, _ addresses: [String], in state: inout State) {
+    private func keep(_ name: String, _ answer: [String]?, in state: inout State) {
+        let addresses = answer ?? state.entries[name]?.addresses ?? []
         if state.entries[name] == nil, state.entries.count >= self.settings.maximumEntries,
             let oldest = state.entries.min(by: { $0.value.until < $1.value.until })
         {
             state.entries[oldest.key] = nil
         }
-        let lifetime = addresses.isEmpty ? self.settings.failureLifetime : self.settings.lifetime
+        let isFound = !(answer ?? []).isEmpty
+        let lifetime = isFound ? self.settings.lifetime : self.settings.failureLifetime
         state.entries[name] = Entry(addresses: addresses, until: self.loop.now + lifetime)
     }
 
@@ -175,22 +178,24 @@ final class NameResolver: Sendable {
 
     // MARK: The system
 
-    /// Asks the system, which may take many seconds. Gives eight addresses at most.
-    static func askSystem(_ name: String) -> [String] {
+    /// Asks the system, which may take many seconds. Gives eight addresses at most, and `nil` if the directory does not
+    /// answer.
+    static func askSystem(_ name: String) -> [String]? {
         var hints = unsafe addrinfo()
         unsafe hints.ai_socktype = CInt(SOCK_DGRAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
-        guard unsafe getaddrinfo(name, nil, &hints, &list) == 0 else { return [] }
+        let status = unsafe getaddrinfo(name, nil, &hints, &list)
+        guard status == 0 else { return status == EAI_NONAME ? [] : nil }
         defer { unsafe freeaddrinfo(list) }
         var addresses: [String] = []
         var next = unsafe list
         while let entry = unsafe next {
             if let address = unsafe entry.pointee.ai_addr {
                 var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-                let status = unsafe getnameinfo(
+                let named = unsafe getnameinfo(
                     address, entry.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
                 let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-                if status == 0 { addresses.append(String(decoding: bytes, as: UTF8.self)) }
+                if named == 0 { addresses.append(String(decoding: bytes, as: UTF8.self)) }
             }
             unsafe next = entry.pointee.ai_next
         }

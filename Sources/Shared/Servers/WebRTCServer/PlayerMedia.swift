@@ -85,9 +85,18 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
     }
 
     func targetChanged(_ session: WebRTCSession) {
+        let hadTarget = self.target != nil
         self.target = session.target
         if case .stream(let link)? = self.target { self.link = link } else { self.link = nil }
         if self.link == nil { self.viewer.queuedBytes = 0 }
+        if !hadTarget, self.target != nil { self.group?.resume(self) }
+    }
+
+    /// It can be sent to again, and may have missed something.
+    func resume(from ring: RTPFrameRing, writer: BurstWriter, now: NIODeadline) {
+        self.viewer.resume(from: ring, now: now)
+        self.drain(ring: ring, writer: writer, now: now)
+        self.finishTurn()
     }
 
     func setReading(_ isReading: Bool) {}
@@ -103,14 +112,12 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
     ) {
         guard let sender = self.sender, let target = self.target else { return }
         if let link = self.link { self.viewer.queuedBytes = link.pendingBytes }
-        if late.lateCount > 0 {
-            self.viewer.leaveOut(late, ring: ring, now: now)
-            self.handleEvents()
-        }
+        if late.lateCount > 0 { self.viewer.leaveOut(late, ring: ring, now: now) }
         for frame in frames {
             guard let burst = self.viewer.send(frame, now: now) else { continue }
             self.count(writer.write(burst, of: frame, with: sender, to: target))
         }
+        defer { if self.viewer.hasEvents { self.handleEvents() } }
         guard self.viewer.hasBacklog else { return }
         self.drain(ring: ring, writer: writer, now: now)
         if let session = self.session { session.worker?.rearm(session) }
@@ -162,7 +169,7 @@ final class PlayerMedia: SessionMedia, @unchecked Sendable {
     private func endIfComplete(_ status: RTPStreamStatus) {
         for kind in self.missing {
             guard case .flowing = kind == .video ? status.video : status.audio else { continue }
-            return self.end(.streamEnded, "the stream has \(kind.rawValue) now, which it had not when the session began")
+            return self.end(.streamEnded, "the stream has \(kind.rawValue) now, and had none when the session began")
         }
     }
 

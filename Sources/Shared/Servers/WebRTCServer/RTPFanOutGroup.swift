@@ -113,6 +113,9 @@ final class RTPFanOutGroup: @unchecked Sendable {
         stream.home.execute { stream.requestKeyframe() }
     }
 
+    /// A player has a way to its client again.
+    func resume(_ player: PlayerMedia) { player.resume(from: self.ring, writer: self.writer, now: .now()) }
+
     /// A player reported, or its deadline came.
     func serve(_ player: PlayerMedia, now: NIODeadline) {
         player.serve(ring: self.ring, writer: self.writer, now: now)

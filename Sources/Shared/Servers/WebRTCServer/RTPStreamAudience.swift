@@ -46,8 +46,6 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
     private var ring: RTPFrameRing
     private var members: [Int: Member] = [:]
     private var pending: [RTPFrame] = []
-    private var hold: AudioHold
-    private var holdTimer: Scheduled<Void>?
     private var toldStatus = RTPStreamStatus()
     private var state = StreamState()
     private var seats = 0
@@ -65,7 +63,6 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         self.audioForm = audioForm
         self.table = table
         self.endGrace = endGrace
-        self.hold = AudioHold(limit: settings.audioWait)
         self.ringConfiguration = RTPFrameRingConfiguration(maximumBytes: settings.ringBytes)
         self.ring = RTPFrameRing(configuration: self.ringConfiguration)
     }
@@ -79,7 +76,6 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         guard !continues else { return }
         self.deliver()
         self.packetizer.sourceChanged()
-        self.hold.sourceChanged()
         self.ring.removeAll()
         self.state = StreamState()
         for member in self.members.values { member.group.sourceChanged() }
@@ -89,13 +85,12 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         self.state = state
         for frame in self.packetizer.append(event, state: state, now: now) {
             self.ring.append(frame)
-            if frame.kind == .video { self.hold.picturePassed(now: now) }
             if !self.members.isEmpty { self.pending.append(frame) }
         }
     }
 
     func batchEnded(now: NIODeadline) {
-        if !self.waitsForPicture(now: now) { self.deliver() }
+        self.deliver()
         if !self.waiters.isEmpty { self.answerWaiters(now: now) }
     }
 
@@ -117,29 +112,13 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         }
     }
 
-    /// Whether what came is sound only, which leaves with the picture that is about to come.
-    private func waitsForPicture(now: NIODeadline) -> Bool {
-        guard !self.pending.isEmpty, self.pending.allSatisfy({ $0.kind == .audio }),
-            self.packetizer.status == self.toldStatus
-        else { return false }
-        guard self.holdTimer == nil else { return true }
-        guard let deadline = self.hold.deadline(now: now) else { return false }
-        self.holdTimer = self.stream.home.assumeIsolated().scheduleTask(deadline: deadline) { [weak self] in
-            self?.deliver()
-        }
-        return true
-    }
-
     /// Gives each group what came since the last time.
     private func deliver() {
-        self.holdTimer?.cancel()
-        self.holdTimer = nil
         let status = self.packetizer.status
         guard !self.pending.isEmpty || status != self.toldStatus else { return }
         let news = status == self.toldStatus ? nil : status
         self.toldStatus = status
-        // Sound behind the picture can leave in its send.
-        let frames = self.pending.filter { $0.kind == .video } + self.pending.filter { $0.kind == .audio }
+        let frames = self.pending
         self.pending.removeAll(keepingCapacity: true)
         for member in self.members.values { member.group.deliver(frames, status: news) }
     }

@@ -74,6 +74,7 @@ package final class WebRTCServer: Sendable {
         self.addresses = AddressBook(
             configured: configuration.candidates.compactMap { AddressBook.Host($0) },
             interfaces: configuration.interfaces,
+            ownNames: NameResolver(loop: group.any(), settings: .unbounded, ask: configuration.askForAddresses),
             names: NameResolver(loop: group.any(), ask: configuration.askForAddresses))
         self.workers = group.makeIterator().enumerated().map { index, loop in
             WebRTCWorker(index: index, loop: loop, directory: directory, logger: logger)

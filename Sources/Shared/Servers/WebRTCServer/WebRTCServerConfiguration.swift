@@ -55,7 +55,7 @@ package struct WebRTCServerConfiguration: Sendable {
     package var sessions: SessionRegistry
 
     /// Finds the numeric addresses of a name; may block. Tests have one of their own.
-    var askForAddresses: @Sendable (String) -> [String] = NameResolver.askSystem
+    var askForAddresses: @Sendable (String) -> [String]? = NameResolver.askSystem
 
     /// The PEM texts of a certificate chain and of its private key.
     package struct CertificateFiles: Sendable, Hashable {
@@ -93,8 +93,6 @@ package struct WebRTCStreamSettings: Sendable, Hashable {
     package var playWait = TimeAmount.seconds(3)
     /// What players are told to keep as their delay; `nil` tells nothing.
     package var playoutDelay: TimeAmount?
-    /// How long players' sound may wait for the next picture, to leave in one send with it; zero makes nothing wait.
-    package var audioWait = TimeAmount.milliseconds(20)
     /// Bits per second: where the estimate of what a viewer can take begins.
     package var startBitrate = 5_000_000
     /// The packets since the last keyframe that are kept for viewers, in bytes.

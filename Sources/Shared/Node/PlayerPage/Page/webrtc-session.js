@@ -1,6 +1,8 @@
 // What publishing and playing over WebRTC share: offer and answer over HTTP, ICE servers, restarts of ICE, the end of a
 // session. RFC 9725 (WHIP); draft-ietf-wish-whep (WHEP); RFC 8840 for fragments.
 
+import { SilenceWatch } from "./webrtc-silence.js";
+
 /**
  * A failure that can be told in `message`. `isFinal`: trying again does not help. `status` is that of an HTTP answer,
  * `retryAfter` what it says, in seconds.
@@ -97,6 +99,7 @@ export class WebRTCSession {
     #openedAt = 0;
     #end;
     #timer;
+    #silence;
     #isRestarting = false;
     #isClosed = false;
 
@@ -137,6 +140,7 @@ export class WebRTCSession {
         await this.connection.setLocalDescription(offer);
         await this.connection.setRemoteDescription({ type: "answer", sdp: answer });
         this.#watchTransports();
+        this.#silence = new SilenceWatch(this.connection, () => this.#restart());
     }
 
     /** A server that ends the session closes DTLS, which changes no state of the connection in some browsers. */
@@ -182,9 +186,7 @@ export class WebRTCSession {
             if (!this.#resource) throw new SessionError("The connection was lost.");
             const { connection } = this;
             const offer = await connection.createOffer({ iceRestart: true });
-            const response = await this.#fetch(this.#resource, "PATCH", fragment(offer.sdp), {
-                headers: { "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" },
-            });
+            const response = await this.#askForRestart(fragment(offer.sdp));
             if (response.status !== 200) throw await refusal(response);
             const sdp = withFragment(connection.remoteDescription.sdp, await response.text());
             await connection.setLocalDescription(offer);
@@ -199,6 +201,19 @@ export class WebRTCSession {
         }
     }
 
+    /** A browser whose address has just changed ends the requests that it had begun; only then there is a second try. */
+    async #askForRestart(body) {
+        const ask = () => this.#fetch(this.#resource, "PATCH", body, {
+            headers: { "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": "*" },
+        });
+        try {
+            return await ask();
+        } catch {
+            await new Promise((resolve) => { setTimeout(resolve, 250); });
+            return await ask();
+        }
+    }
+
     #remove() {
         if (!this.#resource) return;
         // The page may be on its way out.
@@ -210,6 +225,7 @@ export class WebRTCSession {
         if (this.#isClosed) return;
         this.#isClosed = true;
         clearTimeout(this.#timer);
+        this.#silence?.stop();
         this.connection.close();
         this.#remove();
         this.#end();
