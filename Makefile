@@ -12,9 +12,9 @@ export FUZZ_SECONDS
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
 CORE_TESTS := ^(Media|AMF|SDP|STUN|WebRTC|RTPReceiving|RTPSending|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
-# Attacks, 50,000 names, tokens of all kinds, caches with 500 viewers, browsers and networks that lose packets. `make
-# test` has an hour on a fresh clone; `make attack` runs these.
-LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|CDNTests|ClusterTests.*WebRTC)
+# Attacks, 50,000 names, tokens of all kinds, caches with 500 viewers, WebRTC over networks that lose packets and with nodes
+# that die. `make test` has an hour on a fresh clone; `make attack` runs these.
+LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|CDNTests|ClusterTests.*WebRTC(Network|Address|Failure)Tests)
 SWIFT_TEST := Scripts/swift-test
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
@@ -52,9 +52,7 @@ test: ## Run every check: format, layers, unit, process and player tests, fuzzin
 	@Scripts/check-compose --commands-only "$(WEIR_BUILD)/debug"
 	@$(SWIFT_TEST) --filter '$(CORE_TESTS)'
 	@$(SWIFT_TEST) --no-parallel --skip '$(CORE_TESTS)' --skip '^ClusterTests\.'
-	@$(SWIFT_TEST) --filter '^ClusterTests\.' --skip '$(LONG_TESTS)'
-	@Scripts/simulate
-	@Scripts/fuzz
+	@Scripts/beside 'Scripts/simulate && Scripts/fuzz' $(SWIFT_TEST) --filter '^ClusterTests\.' --skip '$(LONG_TESTS)'
 
 unit: ## Run the tests only, in debug; FILTER=NAME chooses
 	@swift test --scratch-path "$(WEIR_BUILD)" $(if $(FILTER),--filter "$(FILTER)")
@@ -74,7 +72,7 @@ docs: ## Write docs/configuration.md from the schema
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each
 	@Scripts/fuzz
 
-attack: ## Run the tests that attack, churn, forge, and publish by WebRTC; they take long
+attack: ## Run the tests that attack, churn, forge, lose packets and kill nodes; they take long
 	@Scripts/setup --tests
 	@$(SWIFT_BUILD) --build-tests
 	@$(SWIFT_TEST) --filter '$(LONG_TESTS)'
