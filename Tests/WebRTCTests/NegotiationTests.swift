@@ -298,8 +298,8 @@ struct NegotiationTests {
         #expect(try Ours.publish(plain).media.video?.extensions[.mid] == nil)
         let reserved = Offers.safariPublish.replacing("a=extmap:3 ", with: "a=extmap:15 ")
         #expect(try Ours.publish(reserved).media.video?.extensions[.mid] == nil)
-        let placeholder = Offers.safariPublish.replacing("a=extmap:3 ", with: "a=extmap:4100 ")
-        #expect(try Ours.publish(placeholder).media.video?.extensions[.mid] == nil)
+        let beyondPackets = Offers.safariPublish.replacing("a=extmap:3 ", with: "a=extmap:4100 ")
+        #expect(try Ours.publish(beyondPackets).media.video?.extensions[.mid] == nil)
         let clash = Offers.safariPublish.replacing("a=extmap:3 ", with: "a=extmap:2 ")
         #expect(try Ours.publish(clash).media.video?.extensions[.mid] == nil)
     }

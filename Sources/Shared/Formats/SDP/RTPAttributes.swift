@@ -81,7 +81,8 @@ package struct FormatParameters: Sendable, Hashable {
 
 /// `a=extmap`: the number of a header extension. Spec: RFC 8285 §8.
 package struct ExtensionMap: Sendable, Hashable {
-    /// 1–14 fits one-byte headers, up to 255 two-byte ones; 4096 and more are placeholders.
+    /// 1–14 fits one-byte headers, up to 255 two-byte ones. An offer with more extensions than that numbers the rest from 4096
+    /// on, for the answer to renumber; no packet can carry such a number.
     package var id: Int
     package var direction: MediaDirection?
     package var uri: String

@@ -13,7 +13,7 @@ struct LossTiming: Sendable, Hashable {
     var assumedRoundTrip: TimeAmount = .milliseconds(100)
 }
 
-/// The packets of one source that are missing: which to ask for now, and since when the oldest is waited for.
+/// The packets of one source that are missing: which are due to be asked for, and since when the oldest is waited for.
 ///
 /// Bounded: beyond `capacity` missing packets, the oldest are forgotten, which gives them up.
 struct LossTracker {
@@ -100,7 +100,7 @@ struct LossTracker {
         return earliest
     }
 
-    /// The packets to ask for now, ascending, at most `limit`.
+    /// The packets that are due to be asked for, ascending, at most `limit`.
     mutating func takeDue(now: NIODeadline, limit: Int) -> [UInt16] {
         var numbers: [UInt16] = []
         for index in self.entries.indices where self.entries[index].due <= now {

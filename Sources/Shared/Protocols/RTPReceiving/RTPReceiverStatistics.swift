@@ -67,7 +67,7 @@ package struct RTPSourceStatistics: Sendable, Hashable {
     package var jitter: TimeAmount = .zero
     /// From a request to the packet, smoothed; `nil` while nothing was asked for.
     package var roundTrip: TimeAmount?
-    /// How long a missing packet is waited for now.
+    /// How long a missing packet is waited for, as the path is.
     package var patience: TimeAmount = .zero
     /// Packets that are held back behind a gap.
     package var heldPackets = 0

@@ -308,7 +308,7 @@ final class SourceReceiver {
         self.losses.forget(before: self.buffer.next)
     }
 
-    /// The sequence numbers to ask for now.
+    /// The sequence numbers that are due to be asked for.
     func takeNacks(now: NIODeadline) -> [UInt16] {
         guard self.asksForPackets, !self.hasEnded else { return [] }
         let numbers = self.losses.takeDue(now: now, limit: Self.nacksAtOnce)
@@ -430,7 +430,7 @@ final class SourceReceiver {
     /// The round trip as something else measured it.
     func tell(roundTrip: TimeAmount) { self.losses.measure(roundTrip: roundTrip) }
 
-    /// Whether a keyframe is to be asked for now.
+    /// Whether it is time to ask for a keyframe.
     func takeKeyframeRequest(now: NIODeadline) -> Bool {
         guard self.isVideo,
             self.keyframes.takeDue(
