@@ -167,6 +167,27 @@ struct Bench {
         #expect(bench.table.statistics.notFound == 1)
     }
 
+    @Test("a segment that was asked for too early is asked for again once a playlist or a manifest came")
+    func tooEarly() throws {
+        var bench = try Bench()
+        let segment = bench.request(.segment(.video, epoch: 7, sequence: 9))
+        let others = [bench.request(.segment(.video, epoch: 7, sequence: 8)), bench.request(.playlist(.audio))]
+        for name in [MediaObjectName.playlist(.video), .manifest] {
+            #expect(bench.load(segment, .notFound("x")) == "404 to 1")
+            #expect(bench.load(others[0], .failed("x")) == "503 to 1")
+            #expect(bench.load(others[1], .notFound("x")) == "404 to 1")
+            bench.pass(milliseconds: 300)
+            #expect(bench.word(segment) == "404")
+            let playlist = bench.request(name)
+            #expect(bench.load(playlist, bench.object("new")) == "new to 1")
+            #expect(bench.load(segment, .notFound("x")) == "404 to 1")
+            #expect(bench.word(segment) == "404")
+            // What failed otherwise, and what is no media, is no concern of the playlist.
+            #expect(others.map { bench.word($0) } == ["503", "404"])
+            bench.pass(milliseconds: 5_000)
+        }
+    }
+
     @Test("refusals are passed on and remembered like failures")
     func refusals() throws {
         var bench = try Bench()

@@ -136,6 +136,26 @@ private let segment = MediaObjectName.segment(.video, epoch: 1, sequence: 5)
         try await origin.kill()
     }
 
+    @Test("nodes that may bring a stream are asked for its playlists, each with time to do so, and by this node alone")
+    func suppliers() async throws {
+        let other = FakeOrigin { _ in .status("404 Not Found") }
+        let camera = FakeOrigin { request in
+            request.target.contains("_video.m3u8") ? .ok(playlistText(10, 3)) : .status("404 Not Found")
+        }
+        for origin in [other, camera] { try await origin.start() }
+        let answer = UpstreamAnswer.suppliers([other.upstream(), camera.upstream()], hasEnded: true)
+        try await withCache(ObjectCacheResolver(upstreams: { _, _ in answer })) { bench in
+            try await bench.expect(segment, "404")
+            try await bench.expect(.snapshot, "404")
+            #expect(other.requests.isEmpty && camera.requests.isEmpty)
+            try await bench.expect(.playlist(.video), playlistText(10, 3))
+            #expect(other.requests.count == 1 && camera.requests.count == 1)
+            try await bench.expect(.playlist(.audio), "404")
+            #expect(other.requests.count == 2)
+        }
+        for origin in [other, camera] { try await origin.kill() }
+    }
+
     @Test("negative answers of many names are bounded and expire")
     func negatives() async throws {
         try await withOrigin({ _ in .status("404 Not Found") }, { $0.maximumNegatives = 10 }) { origin, bench in

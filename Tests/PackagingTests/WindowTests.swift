@@ -44,6 +44,26 @@ struct WindowTests {
         #expect(try self.playlist(few.window.playlist(.video)).segments.count == 3)
     }
 
+    @Test("an overview lacks a track that is announced until its first segment is there, or another track has two")
+    func overview() throws {
+        let bench = try self.live(seconds: 6.5)
+        var (whole, silent) = (StreamWindow(configuration: .init()), StreamWindow(configuration: .init()))
+        var lacks: [Bool] = []
+        for output in bench.outputs {
+            whole.append(output)
+            if case .segment(let segment) = output {
+                lacks.append(whole.lacksAnnouncedTag)
+                if segment.facts.tag == .audio { continue }
+            }
+            silent.append(output)
+            if silent.tags.isEmpty { continue }
+            #expect(silent.lacksAnnouncedTag == (silent.lists[.video]?.entries.count == 1))
+        }
+        // The picture's segment comes first, and then the sound's.
+        #expect(lacks.prefix(2) == [true, false] && !lacks.dropFirst(2).contains(true))
+        #expect(!silent.lacksAnnouncedTag && silent.tags == [.video])
+    }
+
     @Test("parts are listed for the last three target durations, then the open segment's, a hint and a report")
     func parts() throws {
         let bench = try self.live()

@@ -68,6 +68,15 @@ package struct StreamWindow: Sendable {
         self.trackFacts.values.filter { $0.tag == tag }.max { ($0.epoch, $0.index) < ($1.epoch, $1.index) }
     }
 
+    /// Whether an overview would lack a tag that the source has announced, and whose first segment is about to come: sound
+    /// may be ready a moment after its picture, and a player that is told of the picture alone never asks for it. When
+    /// another tag has two segments, the first has not come in its time.
+    package var lacksAnnouncedTag: Bool {
+        guard self.isLive, self.lists.values.allSatisfy({ $0.entries.count < 2 }) else { return false }
+        let announced = Set(self.trackFacts.values.filter { $0.epoch == self.epoch }.map(\.tag))
+        return !announced.subtracting(self.tags).isEmpty
+    }
+
     // MARK: Input
 
     /// Takes in what the packager gave out.

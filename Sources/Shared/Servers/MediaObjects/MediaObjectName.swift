@@ -26,6 +26,14 @@ package enum MediaObjectName: Sendable, Hashable {
     /// `_rec-…`: a recording, see `RecordingObjectName`.
     case recording(RecordingObjectName)
 
+    /// Whether a player begins with it, or goes on by it: a playlist or a manifest of what is live.
+    package var beginsPlaying: Bool {
+        switch self {
+        case .multivariant, .manifest, .info, .playlist: true
+        case .snapshot, .initialization, .segment, .part, .key, .recording: false
+        }
+    }
+
     /// Reads the last component of a path inside the stream's folder; `nil` if it is no file of a stream.
     package init?(fileName: String) {
         guard fileName.utf8.first == UInt8(ascii: "_"), fileName.utf8.count <= 160 else { return nil }

@@ -63,6 +63,7 @@ struct CacheTable<Waiter> {
 
     private struct Negative {
         var answer: MediaObjectAnswer
+        var since: NIODeadline
         var until: NIODeadline
     }
 
@@ -71,6 +72,8 @@ struct CacheTable<Waiter> {
     private var negatives = LRUMap<MediaObjectRequest, Negative>()
     private var oversized = LRUMap<MediaObjectRequest, NIODeadline>()
     private var progress = LRUMap<MediaObjectRequest, Progress>()
+    /// When a playlist or manifest of a stream came last.
+    private var announcements = LRUMap<StreamKey, NIODeadline>()
     private var flights: [MediaObjectRequest: Flight] = [:]
     private var counters = ObjectCacheStatistics()
     private(set) var isClosed = false
@@ -104,7 +107,7 @@ struct CacheTable<Waiter> {
             return .answer(.object(stored.object))
         }
         if let negative = self.negatives.use(request) {
-            if now < negative.until {
+            if now < negative.until, !self.isAnnounced(request, since: negative) {
                 self.counters.negatives += 1
                 return .answer(negative.answer)
             }
@@ -162,6 +165,13 @@ struct CacheTable<Waiter> {
         guard !self.isBehind(entry.facts, request, now: now) else { return false }
         guard let sequence = request.query.sequence else { return true }
         return entry.facts?.contains(sequence: sequence, part: request.query.part) ?? false
+    }
+
+    /// Whether an object that was not there may be by now: somebody asked for it too early, and a playlist that came
+    /// since then may list it.
+    private func isAnnounced(_ request: MediaObjectRequest, since negative: Negative) -> Bool {
+        guard case .notFound = negative.answer, !request.name.isReplaced else { return false }
+        return self.announcements.peek(request.key).map { $0 > negative.since } ?? false
     }
 
     /// Whether a later playlist of the stream was answered before.
@@ -257,6 +267,10 @@ struct CacheTable<Waiter> {
         _ request: MediaObjectRequest, _ object: MediaObject, _ facts: PlaylistFacts?, now: NIODeadline
     ) -> Completion {
         self.negatives.remove(request)
+        if request.name.isReplaced {
+            self.announcements.update(request.key, now)
+            while self.announcements.count > self.configuration.maximumStreams { self.announcements.removeOldest() }
+        }
         guard let facts, request.name.isReplaced else {
             self.store(request.storage, object, facts, now: now)
             return self.release(request, .object(object), isRemembered: false, now: now)
@@ -345,7 +359,7 @@ struct CacheTable<Waiter> {
     ) -> Completion {
         if isRemembered {
             let until = now + self.configuration.negativeLifetime
-            self.negatives.update(request, Negative(answer: answer, until: until))
+            self.negatives.update(request, Negative(answer: answer, since: now, until: until))
             while self.negatives.count > self.configuration.maximumNegatives { self.negatives.removeOldest() }
         }
         return .release(answer, self.land(request))

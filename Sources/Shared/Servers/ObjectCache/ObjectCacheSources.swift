@@ -29,6 +29,9 @@ package enum UpstreamAnswer: Sendable, Hashable {
     case notFound
     /// It was published and has ended. What the node that held it still has may be served.
     case ended
+    /// Nobody publishes it; these may bring it when they are asked for its playlist, which takes a while. `hasEnded`: it
+    /// was published before.
+    case suppliers([ObjectUpstream], hasEnded: Bool)
     /// Nobody can tell.
     case unavailable(String)
 }

@@ -24,16 +24,47 @@ struct UpstreamFetcher: Sendable {
             return await self.fetch(order, from: self.places.ordered(upstreams, for: key))
         case .spread(let upstreams):
             return await self.merge(order, from: upstreams)
-        case .notFound, .ended:
-            guard let last = self.places[key] else { return .notFound("nobody publishes the stream") }
-            let result = await self.fetch(order, from: [last])
-            guard case .notFound(let text) = result else { return result }
-            self.places.forget(key)
-            return found == .ended ? .gone(text) : result
+        case .notFound: return await self.fetchLeftover(order, hasEnded: false)
+        case .ended: return await self.fetchLeftover(order, hasEnded: true)
+        case .suppliers(let upstreams, let hasEnded):
+            let result = await self.bring(order, by: upstreams)
+            guard case .notFound = result else { return result }
+            return await self.fetchLeftover(order, hasEnded: hasEnded)
         case .unavailable(let text):
             guard let last = self.places[key] else { return .failed(text) }
             return await self.fetch(order, from: [last])
         }
+    }
+
+    /// What the node that held a stream last still has of it.
+    private func fetchLeftover(_ order: FetchOrder, hasEnded: Bool) async -> FetchResult {
+        let key = order.request.key
+        guard let last = self.places[key] else { return .notFound("nobody publishes the stream") }
+        let result = await self.fetch(order, from: [last])
+        guard case .notFound(let text) = result else { return result }
+        self.places.forget(key)
+        return hasEnded ? .gone(text) : result
+    }
+
+    /// Asks those who can bring streams. Who cannot bring this one says so at once; the one who can has time for it. A
+    /// request that another node passed on goes no further: that node asks all of them itself.
+    private func bring(_ order: FetchOrder, by suppliers: [ObjectUpstream]) async -> FetchResult {
+        var worst: FetchResult = .notFound("nobody publishes the stream")
+        guard order.request.hops == 0, order.request.name.beginsPlaying else { return worst }
+        for supplier in suppliers where !Task.isCancelled {
+            let result = await self.fetch(order, from: supplier, deadline: .now() + self.configuration.waitDeadline)
+            switch result {
+            case .object, .notModified, .tooLarge:
+                self.places.note(supplier, for: order.request.key)
+                return result
+            case .refused: return result
+            case .notFound, .gone: continue
+            case .failed(let text):
+                self.onFailure(order.request.key, supplier, text)
+                worst = result
+            }
+        }
+        return worst
     }
 
     /// Tries nodes in turn. One that cannot answer makes the whole "unreachable", whatever the others say they have not.
@@ -244,7 +275,7 @@ extension UpstreamFetcher {
         switch await self.resolver.upstreams(request.key, request.name) {
         case .upstreams(let found): upstreams = self.places.ordered(found, for: request.key)
         case .spread: return .conflict("it is spread over several nodes")
-        case .notFound, .ended: return .notFound("nobody has it")
+        case .notFound, .ended, .suppliers: return .notFound("nobody has it")
         case .unavailable(let text): return .unavailable(text)
         }
         let order = FetchOrder(

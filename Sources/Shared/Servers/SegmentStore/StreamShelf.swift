@@ -385,7 +385,7 @@ extension StreamShelf.State {
             let name = MediaObjectName.part(tag.mediaTag, epoch: epoch, sequence: sequence, part: part)
             guard self.memory[name] == nil, epoch == self.epoch, self.window.isLive else { return false }
             return self.window.readiness(tag, sequence: sequence, part: part) == .wait
-        case .overview: return self.window.isLive && self.window.tags.isEmpty
+        case .overview: return self.window.isLive && (self.window.tags.isEmpty || self.window.lacksAnnouncedTag)
         }
     }
 
