@@ -48,6 +48,43 @@ private func session(from arrival: NIODeadline) -> SessionClock {
         #expect(abs(before - 90_000 - 3_000 * 1_800) <= 90)
     }
 
+    @Test(arguments: [-90, 0, 40] as [Int64]) func aSourceBeginsWhereAReportInFrontOfItPutsIt(lateness: Int64) {
+        let session = session(from: arrival(0))
+        var video = SourceClock(clockRate: 90_000, now: arrival(0))
+        var audio = SourceClock(clockRate: 48_000, now: arrival(0))
+        _ = video.map(1_000, arrival: arrival(0), session: session)
+        _ = video.report(ntp: Self.ntp(0), timestamp: 1_000, session: session)
+        // Sound of 200 ms later, gathered until then and beyond; its timestamps wrap meanwhile.
+        #expect(audio.report(ntp: Self.ntp(0), timestamp: .max - 4_799, session: session) == .ignored)
+        let time = audio.map(4_800, arrival: arrival(200 - lateness), session: session)
+        #expect(time == 90_000 + 18_000)
+        #expect(audio.takeEarlyReport()?.ntp == Self.ntp(0))
+        #expect(audio.report(ntp: Self.ntp(0), timestamp: .max - 4_799, session: session) == .aligned)
+        #expect(audio.map(4_800 + 960, arrival: arrival(220), session: session) == 90_000 + 19_800)
+    }
+
+    @Test func theFirstReportsMayAllComeInFront() {
+        let session = session(from: arrival(0))
+        var video = SourceClock(clockRate: 90_000, now: arrival(0))
+        var audio = SourceClock(clockRate: 8_000, now: arrival(0))
+        _ = video.report(ntp: Self.ntp(0), timestamp: 500, session: session)
+        _ = audio.report(ntp: Self.ntp(10), timestamp: 70, session: session)
+        #expect(video.map(500, arrival: arrival(30), session: session) == 90_000 + 2_700)
+        #expect(video.isReference && session.isAnchored && video.takeEarlyReport() == nil)
+        // 8 kHz: 10 ms are 80 ticks, and the first packet is of the same moment as the picture.
+        #expect(abs(audio.map(0, arrival: arrival(110), session: session) - 90_000 - 2_700 - 112) <= 1)
+    }
+
+    @Test func aReportInFrontThatIsFarAwayDoesNotPlaceASource() {
+        let session = session(from: arrival(0))
+        var video = SourceClock(clockRate: 90_000, now: arrival(0))
+        var audio = SourceClock(clockRate: 90_000, now: arrival(0))
+        _ = video.map(0, arrival: arrival(0), session: session)
+        _ = video.report(ntp: Self.ntp(0), timestamp: 0, session: session)
+        _ = audio.report(ntp: Self.ntp(5_000), timestamp: 0, session: session)
+        #expect(audio.map(0, arrival: arrival(100), session: session) == 99_000)
+    }
+
     @Test func aReportFarAwayJumpsForwardAndNeverBack() {
         let session = session(from: arrival(0))
         var video = SourceClock(clockRate: 90_000, now: arrival(0))

@@ -119,6 +119,106 @@ import Testing
                 == [.broken(.invalidValue(3, offset: 0), timestamp: 7)])
     }
 
+    // MARK: LATM
+
+    private static func latm(_ config: String = "40002420") -> RTPPayloadFormat? {
+        RTPPayloadFormat(
+            encodingName: "MP4A-LATM", clockRate: 44_100, formatParameters: "cpresent=0;config=\(config)")
+    }
+
+    @Test func `AAC in LATM is found behind its length, in one packet or several`() throws {
+        let format = try #require(Self.latm())
+        #expect(format.codec == .aac && format.clockRate == 44_100)
+        #expect(
+            RTPPayloadReader.read([bytes("03 AABBCC")], format: format).compactMap(\.accessUnit?.payload)
+                == [bytes("AABBCC")])
+        // 255 says that another byte of the length follows.
+        var random = Generator(seed: 2)
+        let frame = random.data([], count: 300)
+        var whole = bytes("FF 2D")
+        whole.writeImmutableBuffer(frame)
+        for cut in [1, 2, 3, 150, 301] {
+            let parts = [whole.getSlice(at: 0, length: cut), whole.getSlice(at: cut, length: 302 - cut)].compactMap(
+                \.self)
+            let units = RTPPayloadReader.read(parts, format: format).compactMap(\.accessUnit)
+            #expect(units.map(\.payload) == [frame] && units.map(\.duration) == [1_024], "\(cut)")
+        }
+        // Two frames in each element.
+        let two = try #require(Self.latm("41002420"))
+        let units = RTPPayloadReader.read([bytes("02 AABB 01 CC")], format: two).compactMap(\.accessUnit)
+        #expect(units.map(\.payload) == [bytes("AABB"), bytes("CC")] && units.map(\.timestamp) == [7, 1_031])
+    }
+
+    @Test(arguments: [
+        ("05 AABB", RTPError.truncated(offset: 1, needed: 5, available: 2)),
+        ("FF", .truncated(offset: 1, needed: 1, available: 0)), ("00 AA", .emptyUnit(offset: 1)),
+        ("01 AABB", .invalidValue(1, offset: 2)),
+    ])
+    func `A broken LATM element is told`(hex: String, error: RTPError) throws {
+        let format = try #require(Self.latm())
+        #expect(RTPPayloadReader.read([bytes(hex)], format: format).compactMap(\.error) == [error])
+        let writer = RTPPayloadWriter(format: format, maximumPayload: 100)
+        #expect(throws: RTPError.unsupportedCodec) { try writer.payloads(of: bytes("AA"), isKeyframe: true) }
+    }
+
+    @Test func `LATM needs a configuration out of band, of the simple kind`() {
+        #expect(Self.latm("C0002420") == nil && Self.latm("00002420") == nil && Self.latm("") == nil)
+        for parameters in ["", "config=40002420", "cpresent=1;config=40002420"] {
+            let format = RTPPayloadFormat(
+                encodingName: "MP4A-LATM", clockRate: 44_100, formatParameters: parameters)
+            #expect(format == nil)
+        }
+    }
+
+    // MARK: MP3
+
+    /// 64 kbit/s at 44.1 kHz, one channel: 208 bytes.
+    private static func mp3(_ fill: UInt8) -> ByteBuffer {
+        var frame = bytes("FFFB 50C4")
+        frame.writeRepeatingByte(fill, count: 204)
+        return frame
+    }
+
+    @Test func `Several MP3 frames in a packet follow each other in time`() {
+        var payload = bytes("0000 0000")
+        payload.writeImmutableBuffer(Self.mp3(1))
+        payload.writeImmutableBuffer(Self.mp3(2))
+        let units = RTPPayloadReader.read([payload], format: .mpegAudio).compactMap(\.accessUnit)
+        #expect(units.map(\.payload) == [Self.mp3(1), Self.mp3(2)])
+        #expect(units.map(\.timestamp) == [7, 7 + 2_351] && units.map(\.duration) == [2_351, 2_351])
+    }
+
+    @Test func `A long MP3 frame is cut into packets that say where they begin`() throws {
+        let writer = RTPPayloadWriter(format: .mpegAudio, maximumPayload: 100)
+        let payloads = try writer.payloads(of: Self.mp3(3), isKeyframe: true)
+        #expect(payloads.ranges.map(\.count) == [74, 74, 72] && !payloads.hasMarker(at: 2))
+        #expect(payloads.payload(at: 1).prefix(4) == bytes("0000 0046"))
+        var reader = RTPPayloadReader(format: .mpegAudio)
+        reader.append(payloads, timestamp: 9)
+        #expect(reader.drain().compactMap(\.accessUnit?.payload) == [Self.mp3(3)])
+        // Without its first packet, or with one missing in the middle, it is never whole.
+        for missing in [0, 1] {
+            for index in 0..<3 {
+                if index == missing {
+                    reader.packetsAreMissing()
+                } else {
+                    reader.append(payloads.payload(at: index), marker: false, timestamp: 20 + UInt32(missing))
+                }
+            }
+            reader.append(payloads.payload(at: 0), marker: false, timestamp: 30 + UInt32(missing))
+            #expect(reader.drain().compactMap(\.accessUnit).isEmpty)
+        }
+    }
+
+    @Test(arguments: [
+        ("00", RTPError.truncated(offset: 0, needed: 2, available: 1)),
+        ("0000", .truncated(offset: 2, needed: 2, available: 0)), ("0000 0000 AABBCCDD", .invalidValue(0, offset: 4)),
+        ("0000 0005 AA", .unfinishedFragment),
+    ])
+    func `A broken payload of MP3 is told`(hex: String, error: RTPError) {
+        #expect(RTPPayloadReader.read([bytes(hex)], format: .mpegAudio).compactMap(\.error) == [error])
+    }
+
     @Test func `Formats are made from an rtpmap and its parameters`() {
         func format(_ name: String, _ parameters: String = "") -> RTPPayloadFormat? {
             RTPPayloadFormat(encodingName: name, clockRate: 8000, channels: 2, formatParameters: parameters)

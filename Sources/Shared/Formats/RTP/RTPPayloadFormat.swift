@@ -20,6 +20,10 @@ package enum RTPPayloadFormat: Sendable, Hashable {
     case g711MuLaw(channels: Int)
     /// RFC 3640.
     case aac(AACPayloadLayout)
+    /// AAC as `MP4A-LATM` without configuration in band, which is read and never sent. Spec: RFC 6416 §6.
+    case latm(clockRate: Int, subframes: Int)
+    /// MP3. Spec: RFC 2250 §3.5.
+    case mpegAudio
 
     /// The usual form of a codec on `clockRate`; `nil` for codecs without a payload format here.
     ///
@@ -35,7 +39,8 @@ package enum RTPPayloadFormat: Sendable, Hashable {
         case .g711ALaw: self = .g711ALaw(channels: max(channels, 1))
         case .g711MuLaw: self = .g711MuLaw(channels: max(channels, 1))
         case .aac: self = .aac(AACPayloadLayout(clockRate: clockRate))
-        case .mp3, .flac, .ac3, .eac3, .speex: return nil
+        case .mp3: self = .mpegAudio
+        case .flac, .ac3, .eac3, .speex: return nil
         }
     }
 
@@ -57,6 +62,13 @@ package enum RTPPayloadFormat: Sendable, Hashable {
         case "mpeg4-generic":
             guard let layout = AACPayloadLayout(clockRate: clockRate, parameters: parameters) else { return nil }
             self = .aac(layout)
+        case "mp4a-latm":
+            // §6.3: where `cpresent` is not 0, the configuration comes with the frames.
+            guard parameters["cpresent"] == "0", clockRate > 0,
+                let first = UInt8(parameters["config"]?.prefix(2) ?? "", radix: 16), first & 0xC0 == 0x40
+            else { return nil }
+            self = .latm(clockRate: clockRate, subframes: Int(first & 0x3F) + 1)
+        case "mpa": self = .mpegAudio
         default: return nil
         }
     }
@@ -71,7 +83,8 @@ package enum RTPPayloadFormat: Sendable, Hashable {
         case .opus: .opus
         case .g711ALaw: .g711ALaw
         case .g711MuLaw: .g711MuLaw
-        case .aac: .aac
+        case .aac, .latm: .aac
+        case .mpegAudio: .mp3
         }
     }
 
@@ -80,10 +93,11 @@ package enum RTPPayloadFormat: Sendable, Hashable {
     /// Ticks of the RTP timestamp in a second.
     package var clockRate: Int {
         switch self {
-        case .h264, .hevc, .vp8, .vp9, .av1: 90_000
+        case .h264, .hevc, .vp8, .vp9, .av1, .mpegAudio: 90_000
         case .opus: 48_000
         case .g711ALaw, .g711MuLaw: 8_000
         case .aac(let layout): layout.clockRate
+        case .latm(let clockRate, _): clockRate
         }
     }
 
@@ -99,6 +113,8 @@ package enum RTPPayloadFormat: Sendable, Hashable {
         case .g711ALaw: "PCMA"
         case .g711MuLaw: "PCMU"
         case .aac: "mpeg4-generic"
+        case .latm: "MP4A-LATM"
+        case .mpegAudio: "MPA"
         }
     }
 

@@ -112,6 +112,89 @@ extension RTPPayloadReader {
     }
 }
 
+extension RTPPayloadReader {
+    /// Part of an audio multiplex element, or all of it. Spec: RFC 6416 §6.1.
+    mutating func addLATM(_ payload: ByteBuffer) throws(RTPError) {
+        try self.require(payload.readableBytes)
+        self.unit.buffer.writeImmutableBuffer(payload)
+    }
+
+    /// The element, which holds a length and a frame for each of `subframes`, one behind the other.
+    /// Spec: ISO/IEC 14496-3 §1.7.3.
+    mutating func finishedLATM(subframes: Int) throws(RTPError) -> RTPAccessUnit? {
+        var reader = RTPBytes(self.unit.buffer)
+        let timestamp = self.unit.timestamp
+        var units: [RTPAccessUnit] = []
+        for index in 0..<subframes {
+            var length = 0
+            var byte: UInt8 = 255
+            while byte == 255 {
+                byte = try reader.integer(as: UInt8.self)
+                length += Int(byte)
+            }
+            guard length > 0 else { throw .emptyUnit(offset: reader.offset) }
+            var unit = RTPAccessUnit(
+                timestamp: timestamp &+ UInt32(index * 1_024), payload: try reader.slice(length: length),
+                isKeyframe: true)
+            unit.duration = 1_024
+            units.append(unit)
+        }
+        // What is left is not what was announced: a packet in front may be missing.
+        guard reader.bytesLeft == 0 else {
+            throw .invalidValue(UInt32(truncatingIfNeeded: reader.bytesLeft), offset: reader.offset)
+        }
+        for unit in units.dropLast() { self.giveOut(unit) }
+        return units.last
+    }
+
+    /// Whole frames, or a fragment of one. Spec: RFC 2250 §3.5.
+    mutating func addMPEGAudio(_ payload: ByteBuffer) throws(RTPError) {
+        var reader = RTPBytes(payload)
+        _ = try reader.integer(as: UInt16.self)
+        let offset = Int(try reader.integer(as: UInt16.self))
+        guard offset == 0 else {
+            guard self.unit.expectedLength > 0, offset == self.unit.buffer.writerIndex else {
+                throw .unfinishedFragment
+            }
+            try self.require(reader.bytesLeft)
+            self.unit.buffer.writeImmutableBuffer(reader.rest)
+            guard self.unit.buffer.writerIndex <= self.unit.expectedLength else {
+                throw .invalidValue(UInt32(truncatingIfNeeded: offset), offset: 2)
+            }
+            if self.unit.buffer.writerIndex == self.unit.expectedLength {
+                self.giveOutMPEGAudio(self.unit.buffer, timestamp: self.unit.timestamp)
+            }
+            return
+        }
+        guard self.unit.expectedLength == 0 else { throw .unfinishedFragment }
+        var timestamp = self.unit.timestamp
+        while reader.bytesLeft > 0 {
+            guard let header = try? MPEGAudioHeader(parsing: reader.rest) else {
+                throw .invalidValue(0, offset: reader.offset)
+            }
+            let length = header.frameLength ?? reader.bytesLeft
+            guard length <= reader.bytesLeft else {
+                try self.require(length)
+                self.unit.expectedLength = length
+                self.unit.buffer.writeImmutableBuffer(reader.rest)
+                return
+            }
+            timestamp &+= self.giveOutMPEGAudio(try reader.slice(length: length), timestamp: timestamp)
+        }
+    }
+
+    /// Returns the frame's length in ticks.
+    @discardableResult
+    private mutating func giveOutMPEGAudio(_ data: ByteBuffer, timestamp: UInt32) -> UInt32 {
+        var unit = RTPAccessUnit(timestamp: timestamp, payload: data, isKeyframe: true)
+        if let header = try? MPEGAudioHeader(parsing: data) {
+            unit.duration = UInt32(header.samplesPerFrame * 90_000 / header.sampleRate)
+        }
+        self.giveOut(unit)
+        return unit.duration ?? 0
+    }
+}
+
 /// What the first bytes of an Opus packet tell. Spec: RFC 6716 §3.
 package enum OpusPacket {
     /// Length in samples at 48 kHz; `nil` for a packet that breaks the rules (empty, above 120 ms).

@@ -156,6 +156,8 @@ package struct RTPPayloadReader: Sendable {
         case .opus: try self.addOpus(payload)
         case .g711ALaw(let channels), .g711MuLaw(let channels): self.addG711(payload, channels: channels)
         case .aac(let layout): try self.addAAC(payload, layout: layout)
+        case .latm: try self.addLATM(payload)
+        case .mpegAudio: try self.addMPEGAudio(payload)
         }
     }
 
@@ -166,7 +168,8 @@ package struct RTPPayloadReader: Sendable {
         case .vp8: try self.finishedVP8()
         case .vp9: try self.finishedVP9()
         case .av1: try self.finishedAV1()
-        case .aac: throw .unfinishedFragment
+        case .aac, .mpegAudio: throw .unfinishedFragment
+        case .latm(_, let subframes): try self.finishedLATM(subframes: subframes)
         case .opus, .g711ALaw, .g711MuLaw: nil
         }
     }
@@ -185,7 +188,7 @@ package struct RTPPayloadReader: Sendable {
         case .vp8: return first & 0x17 == 0x10
         case .vp9: return Self.beginsVP9Picture(payload)
         case .av1: return Self.beginsTemporalUnit(payload)
-        case .opus, .g711ALaw, .g711MuLaw, .aac: return true
+        case .opus, .g711ALaw, .g711MuLaw, .aac, .latm, .mpegAudio: return true
         }
     }
 }

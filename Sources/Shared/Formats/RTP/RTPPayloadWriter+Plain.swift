@@ -87,6 +87,21 @@ extension RTPPayloadWriter {
         return builder
     }
 
+    /// A frame in a packet, or in several that say where they begin. Spec: RFC 2250 §3.5.
+    func mpegAudioPayloads(of frame: ByteBuffer) -> RTPPayloadBuilder {
+        var builder = RTPPayloadBuilder(capacity: self.capacity(frame, descriptor: 4))
+        builder.hasMarkerOnLast = false
+        var offset = 0
+        RTPPayloadBuilder.forEachPiece(of: frame, room: self.maximumPayload - 4) { piece, _, _ in
+            builder.append { buffer in
+                buffer.writeMultipleIntegers(UInt16(0), UInt16(truncatingIfNeeded: offset))
+                buffer.writeImmutableBuffer(piece)
+            }
+            offset += piece.readableBytes
+        }
+        return builder
+    }
+
     private func capacity(_ frame: ByteBuffer, descriptor: Int) -> Int {
         frame.readableBytes + (frame.readableBytes / (self.maximumPayload - descriptor) + 1) * descriptor
     }

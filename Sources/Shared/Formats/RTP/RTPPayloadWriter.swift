@@ -60,6 +60,8 @@ package struct RTPPayloadWriter: Sendable {
         case .g711ALaw(let channels), .g711MuLaw(let channels):
             builder = self.g711Payloads(of: frame, channels: channels)
         case .aac: builder = try self.aacPayloads(of: frame)
+        case .mpegAudio: builder = self.mpegAudioPayloads(of: frame)
+        case .latm: throw .unsupportedCodec
         }
         guard builder.payloads.ranges.count <= Self.maximumPackets else {
             throw .frameTooLong(length: frame.readableBytes, maximum: Self.maximumPackets)

@@ -4,6 +4,7 @@ import RTP
 extension RTPReceiver {
     /// Sources that were not heard for so long are not reported on.
     private static let reportedSpan = TimeAmount.seconds(10)
+    private static let maximumEarlyReports = 8
 
     // MARK: From the sender
 
@@ -11,7 +12,10 @@ extension RTPReceiver {
         for packet in packets {
             switch packet {
             case .senderReport(let report):
-                guard case .media(let source) = self.routes[report.ssrc] else { continue }
+                guard case .media(let source) = self.routes[report.ssrc] else {
+                    self.keep(report, at: now)
+                    continue
+                }
                 source.lastSenderReport = (report.ntpTime.compact, now)
                 self.align(source, ntp: report.ntpTime.value, timestamp: report.rtpTimestamp, now: now)
             case .goodbye(let goodbye):
@@ -21,6 +25,23 @@ extension RTPReceiver {
             default: continue
             }
         }
+    }
+
+    /// The report of a source that was not heard yet: senders that speak no SSRC beforehand, as by RTSP, send it in front
+    /// of their first packet.
+    private func keep(_ report: RTCPSenderReport, at now: NIODeadline) {
+        guard self.routes[report.ssrc] == nil else { return }
+        self.earlyReports.removeAll { $0.report.ssrc == report.ssrc }
+        if self.earlyReports.count >= Self.maximumEarlyReports { self.earlyReports.removeFirst() }
+        self.earlyReports.append((report, now))
+    }
+
+    /// Gives a new source the report that came before it.
+    func takeKeptReport(for source: SourceReceiver) {
+        guard let index = self.earlyReports.firstIndex(where: { $0.report.ssrc == source.ssrc }) else { return }
+        let (report, arrival) = self.earlyReports.remove(at: index)
+        source.lastSenderReport = (report.ntpTime.compact, arrival)
+        self.align(source, ntp: report.ntpTime.value, timestamp: report.rtpTimestamp, now: arrival)
     }
 
     /// A report that came before the source's first frame counts once there is one.

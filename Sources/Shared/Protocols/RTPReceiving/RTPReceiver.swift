@@ -49,6 +49,8 @@ package final class RTPReceiver {
     /// In the order in which they appeared.
     var sources: [SourceReceiver] = []
     var lines: [LineReceiver]
+    /// Reports of sources of which no packet came yet, the oldest first.
+    var earlyReports: [(report: RTCPSenderReport, arrival: NIODeadline)] = []
     var arrivals = ArrivalRecorder()
     var feedbackCount: UInt8 = 0
     var feedbackDue: NIODeadline?
@@ -308,6 +310,7 @@ package final class RTPReceiver {
         if let roundTrip = self.toldRoundTrip { source.tell(roundTrip: roundTrip) }
         self.sources.append(source)
         self.routes[source.ssrc] = .media(source)
+        self.takeKeptReport(for: source)
         return source
     }
 

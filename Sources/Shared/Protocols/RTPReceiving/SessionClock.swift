@@ -177,12 +177,27 @@ struct SourceClock {
         self.unwrapper = RTPTimestampUnwrapper()
         let own = self.scale(self.unwrapper.unwrap(timestamp))
         self.offset = session.ticks(arrival: arrival) - (self.baseline ?? 0) - own
+        self.followEarlyReport(own, session)
         self.target = self.offset
         self.isSlewing = false
         self.lastTicks = own
         self.slewFrom = own
         self.lastArrival = max(self.lastArrival, arrival)
         return own + self.offset
+    }
+
+    /// A report that came before the first packet says where the source begins. Nothing of it was seen yet, so it may begin
+    /// there at once: the first packet of a sender that gathers sound is late by what it holds.
+    private mutating func followEarlyReport(_ own: Int64, _ session: SessionClock) {
+        guard let early = self.early else { return }
+        let reported = self.scale(self.unwrapper.peek(early.timestamp))
+        guard abs(reported - own) <= Self.trustedDistance else { return }
+        guard let wanted = session.ticks(ntp: early.ntp) else {
+            session.anchor(ntp: early.ntp, at: reported + self.offset)
+            (self.hasReport, self.isReference, self.early) = (true, true, nil)
+            return
+        }
+        if abs(wanted - reported - self.offset) <= Self.jumpThreshold { self.offset = wanted - reported }
     }
 
     /// Ticks of the source's clock as ticks of 90 kHz.

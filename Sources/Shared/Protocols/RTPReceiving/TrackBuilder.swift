@@ -22,7 +22,7 @@ struct TrackBuilder {
             _ = book.take(payload.parameterSets, startsSequence: true)
             self.book = book
             self.setTrack(Self.track(codec, record: book.record()))
-        case .vp8, .vp9, .av1: break
+        case .vp8, .vp9, .av1, .mp3: break
         default: self.track = Self.audio(payload)
         }
     }
@@ -50,6 +50,7 @@ struct TrackBuilder {
             }
         case .vp8 where unit.isKeyframe: made = CodecRecords.vp8(unit)
         case .vp9 where unit.isKeyframe: made = CodecRecords.vp9(unit)
+        case .mp3 where self.track == nil: made = try? Track(codec: .mp3, describedBy: unit.payload)
         case .av1: made = unit.sequenceHeader.flatMap(CodecRecords.av1(sequenceHeader:))
         default: made = nil
         }
