@@ -13,6 +13,8 @@ package enum AudioForm: String, Sendable, Hashable, CaseIterable {
     case opus
     /// For WebRTC sessions that negotiated G.711, too: a G.711 source passes as it is.
     case opusOrG711
+    /// For RTSP: AAC, MP3, Opus and G.711 pass as they are, everything else becomes AAC.
+    case rtsp
 
     /// The codec that must be made of `track`'s audio; `nil`: the source serves as it is, or there is none.
     package func derivation(of track: Track?) -> Codec? {
@@ -21,6 +23,9 @@ package enum AudioForm: String, Sendable, Hashable, CaseIterable {
         case (.source, _): return nil
         case (.aac, .aac), (.aac, .mp3): return nil
         case (.aac, _): return .aac
+        case (.rtsp, .aac), (.rtsp, .g711ALaw), (.rtsp, .g711MuLaw), (.rtsp, .mp3): return nil
+        case (.rtsp, .opus): return Self.hasMoreThanTwoChannels(track) ? .opus : nil
+        case (.rtsp, _): return .aac
         case (.opusOrG711, .g711ALaw), (.opusOrG711, .g711MuLaw): return nil
         case (.opus, .opus), (.opusOrG711, .opus): return Self.hasMoreThanTwoChannels(track) ? .opus : nil
         case (.opus, _), (.opusOrG711, _): return .opus

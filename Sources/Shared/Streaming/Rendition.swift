@@ -66,6 +66,15 @@ package protocol RenditionEncoder: Sendable {
     func writePrelude(_ state: StreamState, at time: MediaTime, into buffer: inout ByteBuffer)
     /// Appends one event. `state` already contains it.
     mutating func write(_ event: MediaEvent, state: StreamState, at time: MediaTime, into buffer: inout ByteBuffer)
+    /// Frames were written whose bytes wait for more of their kind, as audio does where one packet holds several frames.
+    var holdsBack: Bool { get }
+    /// Appends what waits: called before a slab is sealed, so that it holds all frames that came before its end.
+    mutating func writeHeldBack(into buffer: inout ByteBuffer)
+}
+
+extension RenditionEncoder {
+    package var holdsBack: Bool { false }
+    package mutating func writeHeldBack(into buffer: inout ByteBuffer) {}
 }
 
 /// How the bytes of a slab are wrapped for their transport. Rendered once, like the bytes themselves.

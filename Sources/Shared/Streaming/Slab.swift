@@ -31,6 +31,11 @@ package struct SlabStart: Sendable {
     package var header: ByteBuffer
     /// Metadata and codec headers; sent each time a viewer starts or skips.
     package var prelude: ByteBuffer
+
+    package init(header: ByteBuffer, prelude: ByteBuffer) {
+        self.header = header
+        self.prelude = prelude
+    }
 }
 
 /// Encodes a stream into slabs, on the stream's home loop.
@@ -58,7 +63,7 @@ package struct RenditionFeed: Sendable {
     }
 
     /// Bytes wait to be sealed.
-    package var hasOpenBytes: Bool { self.open.readableBytes > self.id.framing.reserve }
+    package var hasOpenBytes: Bool { self.open.readableBytes > self.id.framing.reserve || self.encoder.holdsBack }
 
     /// The open bytes begin with a frame that a viewer can start with.
     package var opensWithStart: Bool { self.openStart != nil }
@@ -96,7 +101,11 @@ package struct RenditionFeed: Sendable {
 
     /// Ends the open slab, if it holds anything.
     package mutating func seal(now: NIODeadline) -> Slab? {
-        guard self.hasOpenBytes else { return nil }
+        if self.encoder.holdsBack {
+            self.beginIfNeeded()
+            self.encoder.writeHeldBack(into: &self.open)
+        }
+        guard self.open.readableBytes > self.id.framing.reserve else { return nil }
         self.id.framing.wrap(&self.open)
         let slab = Slab(
             sequence: self.nextSequence, bytes: self.open, start: self.openStart, sealedAt: now,

@@ -1,8 +1,8 @@
 import Media
-import NIOCore
+package import NIOCore
 
-/// The header of a PES packet. Spec: ISO 13818-1 §2.4.3.6 and §2.4.3.7.
-struct PESHeader: Sendable, Equatable {
+/// The header of a PES packet, in transport and in program streams. Spec: ISO 13818-1 §2.4.3.6 and §2.4.3.7.
+package struct PESHeader: Sendable, Equatable {
     static let audioStream: UInt8 = 0xC0
     static let videoStream: UInt8 = 0xE0
     static let privateStream1: UInt8 = 0xBD
@@ -10,15 +10,16 @@ struct PESHeader: Sendable, Equatable {
     static let fixedLength = 9
 
     /// Raw 33 bits; `nil` without a time stamp. `dts` is only there where it differs from `pts`.
-    var pts: Int64?
-    var dts: Int64?
+    package var pts: Int64?
+    package var dts: Int64?
     /// Bytes of the packet behind the header; `nil` when the packet goes on until the next begins.
-    var payloadLength: Int?
+    package var payloadLength: Int?
     /// Bytes of the header.
-    var length: Int
-    var isScrambled: Bool
+    package var length: Int
+    package var isScrambled: Bool
 
-    enum Parsed: Equatable {
+    /// What stands at the start of the bytes.
+    package enum Parsed: Equatable {
         case header(PESHeader)
         /// More bytes are needed.
         case incomplete
@@ -28,7 +29,7 @@ struct PESHeader: Sendable, Equatable {
     }
 
     /// Reads the header at the start of `buffer`.
-    static func parse(_ buffer: ByteBuffer) -> Parsed {
+    package static func parse(_ buffer: ByteBuffer) -> Parsed {
         guard
             let (prefix, packetLength) = buffer.getMultipleIntegers(
                 at: buffer.readerIndex, as: (UInt32, UInt16).self)

@@ -1,9 +1,11 @@
 import Media
 
 /// Numbers of ISO 13818-1 that muxer and demuxer share.
-enum TS {
-    static let packetLength = 188
-    static let syncByte: UInt8 = 0x47
+package enum TS {
+    /// Of a packet, in bytes (§2.4.3.2).
+    package static let packetLength = 188
+    /// What a packet begins with.
+    package static let syncByte: UInt8 = 0x47
     static let tablePID: UInt16 = 0
     static let nullPID: UInt16 = 0x1FFF
     /// Times on the wire count 90 kHz in 33 bits (§2.4.3.7).

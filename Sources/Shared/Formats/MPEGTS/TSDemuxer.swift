@@ -64,6 +64,8 @@ package struct TSDemuxer: Sendable {
         package var continuityErrors = 0
         package var duplicates = 0
         package var scrambledPackets = 0
+
+        package init() {}
     }
 
     let configuration: Configuration
@@ -217,7 +219,12 @@ package struct TSDemuxer: Sendable {
             if packet.isDiscontinuity { self.outputs.append(.clockJump(position: position)) }
             if let clock = packet.clock { self.clock = (clock, position) }
         }
-        guard let payload = packet.payload else { return }
+        guard let payload = packet.payload else {
+            if packet.isDiscontinuity, let index = self.readers.firstIndex(where: { $0.pid == packet.pid }) {
+                self.readers[index].receiveDiscontinuity(packet, into: &self.outputs)
+            }
+            return
+        }
         if packet.pid == TS.tablePID {
             self.receiveAssociation(packet, payload: payload, position: position)
         } else if packet.pid == self.map?.pid {

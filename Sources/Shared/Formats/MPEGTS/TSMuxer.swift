@@ -146,6 +146,21 @@ package struct TSMuxer: Sendable {
         self.map.writeSection(self.tables.map, into: &buffer)
     }
 
+    /// Writes the tables for a reader that has not seen what was written before, and tells it so: its decoder does not
+    /// take the next packets for the sign of a loss (`discontinuity_indicator`, §2.4.3.5). Readers that have seen it all
+    /// do not need it; nothing that is written later depends on it. Writes nothing before the first `setTracks`.
+    package func writeJoin(into buffer: inout ByteBuffer) {
+        guard self.version != nil else { return }
+        self.association.writeDiscontinuity(self.tables.association, into: &buffer)
+        self.map.writeDiscontinuity(self.tables.map, into: &buffer)
+        if self.video != nil { self.videoPackets.writeDiscontinuity(into: &buffer) }
+        if self.audio != nil { self.audioPackets.writeDiscontinuity(into: &buffer) }
+        if self.carriesID3 { self.id3Packets.writeDiscontinuity(into: &buffer) }
+    }
+
+    /// Audio waits for more: `flush(into:)` writes it.
+    package var holdsAudio: Bool { self.gathered.frames.readableBytes > 0 }
+
     private func mapSection(version: UInt8) -> ByteBuffer {
         var entries: [TSTableWriter.Entry] = []
         if let video = self.video {

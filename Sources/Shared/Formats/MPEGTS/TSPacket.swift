@@ -79,18 +79,31 @@ struct TSContinuity: Sendable {
         return packet.isDiscontinuity ? .announcedGap : .gap(expected: expected)
     }
 
+    /// Takes note of a packet without payload, which repeats the counter of the one before it. Returns whether it announces
+    /// that what is missing in front of it is no error.
+    mutating func receiveWithoutPayload(_ packet: TSPacket) -> Bool {
+        guard packet.isDiscontinuity, let last = self.last else { return false }
+        self.last = (packet.continuity, 0)
+        return packet.continuity != last.counter
+    }
+
     /// A cheap number that tells a repeated payload from the loss of exactly 15 packets.
     private static func digest(of payload: ByteBuffer) -> UInt64 {
-        var digest = UInt64(payload.readableBytes)
-        var index = payload.readerIndex
-        while let word = payload.getInteger(at: index, as: UInt64.self) {
-            digest = (digest ^ word) &* 0x9E37_79B9_7F4A_7C15
-            index += 8
+        // Of a stream that is taken in, a fifth of the CPU went into asking the buffer for each word by itself.
+        // Safety: every load lies within the bytes, and none is kept.
+        unsafe payload.withUnsafeReadableBytes { bytes in
+            var digest = UInt64(bytes.count)
+            var index = 0
+            while bytes.count - index >= 8 {
+                let word = unsafe bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+                digest = (digest ^ word) &* 0x9E37_79B9_7F4A_7C15
+                index += 8
+            }
+            while index < bytes.count {
+                digest = unsafe (digest ^ UInt64(bytes[index])) &* 0x9E37_79B9_7F4A_7C15
+                index += 1
+            }
+            return digest
         }
-        while let byte = payload.getInteger(at: index, as: UInt8.self) {
-            digest = (digest ^ UInt64(byte)) &* 0x9E37_79B9_7F4A_7C15
-            index += 1
-        }
-        return digest
     }
 }

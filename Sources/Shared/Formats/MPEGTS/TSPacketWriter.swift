@@ -47,11 +47,14 @@ struct TSPacketWriter: Sendable {
         }
     }
 
-    /// Writes a section in one packet, with `0xFF` behind it (§2.4.4). It fits: 183 bytes at most.
-    mutating func writeSection(_ section: ByteBuffer, into buffer: inout ByteBuffer) {
-        let padding = Self.payloadLength - 1 - section.readableBytes
+    /// Writes a section in one packet, with `0xFF` behind it (§2.4.4). It fits: 183 bytes at most, 2 fewer where the
+    /// packet announces a discontinuity.
+    mutating func writeSection(_ section: ByteBuffer, isDiscontinuity: Bool = false, into buffer: inout ByteBuffer) {
+        let flags = Flags(isDiscontinuity: isDiscontinuity)
+        let padding = Self.payloadLength - flags.byteCount - 1 - section.readableBytes
         precondition(padding >= 0, "a section of \(section.readableBytes) bytes does not fit into one packet")
-        self.writeHeader(isFirst: true, control: 1, into: &buffer)
+        self.writeHeader(isFirst: true, control: isDiscontinuity ? 3 : 1, into: &buffer)
+        if isDiscontinuity { Self.writeAdaptationField(flags, length: flags.byteCount, into: &buffer) }
         buffer.writeInteger(UInt8(0))
         buffer.writeImmutableBuffer(section)
         buffer.writeRepeatingByte(0xFF, count: padding)
@@ -64,6 +67,27 @@ struct TSPacketWriter: Sendable {
         self.writeHeader(isFirst: false, control: 2, into: &buffer)
         let flags = Flags(clock: clock, isDiscontinuity: isDiscontinuity)
         Self.writeAdaptationField(flags, length: Self.payloadLength, into: &buffer)
+    }
+
+    /// Writes a packet that says that what this identifier's next packet continues was never seen by the reader. The
+    /// writer's own state stays: others go on without it.
+    func writeDiscontinuity(into buffer: inout ByteBuffer) {
+        var copy = self.beforeNext
+        copy.writeHeader(isFirst: false, control: 2, into: &buffer)
+        Self.writeAdaptationField(Flags(isDiscontinuity: true), length: Self.payloadLength, into: &buffer)
+    }
+
+    /// Writes a section as `writeSection` does, announced as a discontinuity. The writer's own state stays.
+    func writeDiscontinuity(_ section: ByteBuffer, into buffer: inout ByteBuffer) {
+        var copy = self.beforeNext
+        copy.writeSection(section, isDiscontinuity: true, into: &buffer)
+    }
+
+    /// A writer whose next packet has the counter in front of this one's next.
+    private var beforeNext: TSPacketWriter {
+        var copy = self
+        copy.continuity = (copy.continuity &- 1) & 15
+        return copy
     }
 
     private mutating func startPacket(isFirst: Bool, flags: Flags, into buffer: inout ByteBuffer) {

@@ -82,6 +82,11 @@ struct TSStreamReader: Sendable {
         self.checkLength(into: &outputs)
     }
 
+    /// Takes a packet of this stream without payload that announces a discontinuity.
+    mutating func receiveDiscontinuity(_ packet: TSPacket, into outputs: inout OutputQueue) {
+        if self.continuity.receiveWithoutPayload(packet) { self.lose(into: &outputs) }
+    }
+
     /// The stream ends: gives out what is there.
     mutating func finish(into outputs: inout OutputQueue) {
         self.end(into: &outputs)
