@@ -24,6 +24,37 @@ package enum Judge {
         return text
     }
 
+    package static func isInstalled(_ name: String) -> Bool {
+        FileManager.default.isExecutableFile(atPath: "/usr/bin/\(name)")
+    }
+
+    /// Runs a program of /usr/bin for at most a minute, beside a server in this process. Returns what it printed.
+    package static func runAside(_ name: String, _ arguments: [String]) async throws -> String {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("weir-judge-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        // Files, because a full pipe would stop the program.
+        let files = ["out", "err"].map { folder.appendingPathComponent($0) }
+        let handles = try files.map { file in
+            try Data().write(to: file)
+            return try FileHandle(forWritingTo: file)
+        }
+        let status: Int32 = try await withCheckedThrowingContinuation { continuation in
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
+            process.arguments = ["60", "/usr/bin/\(name)"] + arguments
+            process.standardInput = FileHandle.nullDevice
+            process.standardOutput = handles[0]
+            process.standardError = handles[1]
+            process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
+            do { try process.run() } catch { continuation.resume(throwing: error) }
+        }
+        for handle in handles { try handle.close() }
+        let texts = try files.map { String(decoding: try Data(contentsOf: $0), as: UTF8.self) }
+        guard status == 0 else { throw Failure(arguments: [name] + arguments, output: texts[1]) }
+        return texts[0]
+    }
+
     /// The hashes of the decoded frames of a kind (`v` or `a`), in order.
     package static func hashes(_ path: String, _ kind: String) throws -> [String] {
         let text = try self.run(
