@@ -36,14 +36,14 @@ STOPSIGNAL SIGTERM
 
 # --- the roles --------------------------------------------------------------------------------------------------------
 FROM runtime AS origin
-EXPOSE 1935 8080 8000/udp 8000/tcp
+EXPOSE 1935 8080 8000/udp 8000/tcp 10080/udp 8554 20000-20999/udp 5060/udp 5060/tcp 9000/udp 9000/tcp
 VOLUME /var/lib/weir
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
     CMD ["curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:1985/api/v1/health"]
 CMD ["origin", "--config", "/etc/weir/single-server.yaml"]
 
 FROM runtime AS edge
-EXPOSE 1935 8080 8000/udp 8000/tcp
+EXPOSE 1935 8080 8000/udp 8000/tcp 10080/udp 8554 20000-20999/udp
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
     CMD ["curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:1985/api/v1/health"]
 CMD ["edge", "--config", "/etc/weir/edge.yaml"]

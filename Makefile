@@ -11,10 +11,13 @@ export FUZZ_SECONDS
 
 # Tests with sockets, disks and deadlines run one after the other, and real processes after them: beside everything
 # else they would measure how busy the machine is.
-CORE_TESTS := ^(Media|AMF|SDP|STUN|WebRTC|RTPReceiving|RTPSending|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
+CORE_TESTS := ^(Media|AMF|SDP|STUN|RTSP|SIP|MANSCDP|DigestAuthentication|MPEGPS|GB28181|SRTAccess|RTSPSessions|TransportStreams|WebRTC|RTPReceiving|RTPSending|FLV|ISOBMFF|MPEGTS|Playlists|RTMP|Streaming|Placement|Packaging|Recording|Access|Exposition|SRSConfig|NodeConfiguration)Tests\.
 # Attacks, 50,000 names, tokens of all kinds, caches with 500 viewers, WebRTC over networks that lose packets and with nodes
-# that die. `make test` has an hour on a fresh clone; `make attack` runs these.
-LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|CDNTests|ClusterTests.*WebRTC(Network|Address|Failure)Tests)
+# that die, cameras that come for each kind of viewer and go again, and every row of the matrix of protocols. `make test`
+# has an hour on a fresh clone, and takes some of the rows; `make attack` runs these.
+LONG_TESTS := (AttackTests|ChurnTests|AccessProcessTests|CDNTests|ClusterTests.*(WebRTC(Network|Address|Failure)|OnDemand|GB28181Viewer)Tests)
+MATRIX_TESTS := ClusterTests.*MatrixTests
+MATRIX_ROWS := rtmp-hevc,srt-h264,whip-h264,udp-hevc,rtsp-h264,gb28181-hevc,post-h264
 SWIFT_TEST := Scripts/swift-test
 
 SWIFT_BUILD := swift build --scratch-path "$(WEIR_BUILD)"
@@ -52,7 +55,8 @@ test: ## Run every check: format, layers, unit, process and player tests, fuzzin
 	@Scripts/check-compose --commands-only "$(WEIR_BUILD)/debug"
 	@$(SWIFT_TEST) --filter '$(CORE_TESTS)'
 	@$(SWIFT_TEST) --no-parallel --skip '$(CORE_TESTS)' --skip '^ClusterTests\.'
-	@Scripts/beside 'Scripts/simulate && Scripts/fuzz' $(SWIFT_TEST) --filter '^ClusterTests\.' --skip '$(LONG_TESTS)'
+	@WEIR_TEST_MATRIX='$(MATRIX_ROWS)' \
+		Scripts/beside 'Scripts/simulate && Scripts/fuzz' $(SWIFT_TEST) --filter '^ClusterTests\.' --skip '$(LONG_TESTS)'
 
 unit: ## Run the tests only, in debug; FILTER=NAME chooses
 	@swift test --scratch-path "$(WEIR_BUILD)" $(if $(FILTER),--filter "$(FILTER)")
@@ -65,9 +69,10 @@ lint: ## Check format and layers
 format: ## Format all Swift sources
 	@swift format --in-place --configuration .swift-format --parallel -r $(wildcard $(SWIFT_SOURCES))
 
-docs: ## Write docs/configuration.md from the schema
-	@$(SWIFT_BUILD) --product origin
+docs: ## Write docs/configuration.md from the schema, and docs/protocols.md from the table of the matrix test
+	@$(SWIFT_BUILD) --build-tests
 	@"$(WEIR_BUILD)/debug/origin" --print-config-reference > docs/configuration.md
+	@WEIR_WRITE_DOCS=docs $(SWIFT_TEST) --filter 'MatrixTests.document'
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each
 	@Scripts/fuzz
@@ -75,7 +80,7 @@ fuzz: ## Fuzz every parser for FUZZ_SECONDS each
 attack: ## Run the tests that attack, churn, forge, lose packets and kill nodes; they take long
 	@Scripts/setup --tests
 	@$(SWIFT_BUILD) --build-tests
-	@$(SWIFT_TEST) --filter '$(LONG_TESTS)'
+	@$(SWIFT_TEST) --filter '$(LONG_TESTS)' --filter '$(MATRIX_TESTS)'
 
 simulate: ## Run the placement rules on a virtual network with faults, 10,000 times
 	@Scripts/simulate

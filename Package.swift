@@ -72,6 +72,11 @@ let layer2: [Target] = [
     module("RTP", in: "Formats/", ["Media", nioCore]),
     module("SDP", in: "Formats/", []),
     module("STUN", in: "Formats/", [nioCore, crypto]),
+    module("DigestAuthentication", in: "Formats/", [nioCore, crypto]),
+    module("RTSP", in: "Formats/", [nioCore]),
+    module("MPEGPS", in: "Formats/", ["Media", "MPEGTS", nioCore]),
+    module("SIP", in: "Formats/", [nioCore]),
+    module("MANSCDP", in: "Formats/", [nioCore]),
 ]
 
 let layer3: [Target] = [
@@ -80,6 +85,16 @@ let layer3: [Target] = [
     module("SecureRTP", in: "Protocols/", ["COpenSSL", nioCore]),
     module("RTPReceiving", in: "Protocols/", ["Media", "RTP", nioCore, deque]),
     module("RTPSending", in: "Protocols/", ["Media", "RTP", "Streaming", nioCore, deque]),
+    module("TransportStreams", in: "Protocols/", ["Media", "MPEGTS", "Streaming", nioCore]),
+    module("SRTAccess", in: "Protocols/", []),
+    module(
+        "GB28181", in: "Protocols/",
+        [
+            "Media", "MPEGTS", "MPEGPS", "RTP", "SIP", "MANSCDP", "DigestAuthentication", "Streaming", nioCore, deque,
+        ]),
+    module(
+        "RTSPSessions", in: "Protocols/",
+        ["Media", "RTP", "SDP", "RTSP", "DigestAuthentication", "RTPReceiving", "Streaming", nioCore, deque]),
     module("Streaming", in: "", ["Media", nioCore, deque]),
     module("Access", in: "", ["Media", nioCore, deque]),
     module("Placement", in: "", ["Media", nioCore, deque]),
@@ -99,6 +114,9 @@ let cLibraries: [Target] = [
     .systemLibrary(
         name: "CSRTP", path: "Sources/Shared/CLibraries/CSRTP", pkgConfig: "libsrtp2",
         providers: [.apt(["libsrtp2-dev"])]),
+    .systemLibrary(
+        name: "CSRT", path: "Sources/Shared/CLibraries/CSRT", pkgConfig: "srt",
+        providers: [.apt(["libsrt-openssl-dev"])]),
     .systemLibrary(name: "CLinux", path: "Sources/Shared/CLibraries/CLinux"),
     .systemLibrary(
         name: "CZlib", path: "Sources/Shared/CLibraries/CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -130,7 +148,18 @@ let layer4: [Target] = [
             logging,
         ]),
     module("StreamHub", in: "Servers/", ["Media", "Streaming", nioCore]),
+    module(
+        "TSServer", in: "Servers/",
+        [
+            "Media", "MPEGTS", "TransportStreams", "Streaming", "StreamHub", nioCore, nioPosix, logging,
+        ]),
     module("TLSContexts", in: "Servers/", [nioSSL, logging]),
+    module(
+        "RTSPServer", in: "Servers/",
+        [
+            "Media", "RTP", "RTSP", "RTSPSessions", "DigestAuthentication", "RTPReceiving", "Streaming", "StreamHub",
+            "TLSContexts", nioCore, nioPosix, nioSSL, deque, logging,
+        ]),
     module("ProcessStats", in: "Servers/", [nioCore]),
     module(
         "WebRTCServer", in: "Servers/",
@@ -138,6 +167,15 @@ let layer4: [Target] = [
             "Media", "RTP", "SDP", "STUN", "WebRTC", "SecureRTP", "RTPReceiving", "RTPSending", "Streaming",
             "StreamHub", "CLinux", nioCore, nioPosix, deque, crypto, logging,
         ]),
+    module(
+        "SRTServer", in: "Servers/",
+        [
+            "Media", "MPEGTS", "SRTAccess", "TransportStreams", "Streaming", "StreamHub", "CSRT", nioCore, nioPosix,
+            logging,
+        ]),
+    module(
+        "GB28181Server", in: "Servers/",
+        ["Media", "RTP", "SIP", "MANSCDP", "GB28181", "Streaming", "StreamHub", nioCore, nioPosix, logging]),
     module("WebRTCSignalling", in: "Servers/", ["Media", hummingbird, httpTypes, nioCore, nioHTTP1, crypto, logging]),
     module("Transcoding", in: "Servers/", ["Media", "Streaming", "StreamHub", "CLibAV", nioCore, nioPosix, logging]),
     module(
@@ -164,7 +202,8 @@ let layer4: [Target] = [
     module(
         "HTTPMedia", in: "Servers/",
         [
-            "Media", "AMF", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", "CLinux", deque, nioCore,
+            "Media", "AMF", "FLV", "Streaming", "StreamHub", "TransportStreams", "MediaObjects", "TLSContexts",
+            "CLinux", deque, nioCore,
             nioPosix, nioHTTP1, nioHTTP2, nioHTTPTypes, nioHTTPTypesHTTP1, nioTLS, nioWebSocket, nioSSL,
             hummingbirdCore, crypto, logging,
         ]),
@@ -188,17 +227,18 @@ let layer5: [Target] = [
         "NodeAPI", in: "Node/",
         [
             "Media", "Streaming", "StreamHub", "ProcessStats", "Exposition", "Recorder", "ObjectCache", "MediaStorage",
-            "SegmentStore", "Hooks", "APIServer", hummingbird, httpTypes, nioCore, logging,
+            "SegmentStore", "Hooks", "APIServer", "MANSCDP", "GB28181", "GB28181Server", hummingbird, httpTypes,
+            nioCore, logging,
         ]),
     module(
         "NodeConfiguration", in: "Node/",
-        ["Media", "MediaStorage", "SRSConfig", "Access", "MediaObjects", nioCore, yams, argumentParser]),
+        ["Media", "MediaStorage", "SRSConfig", "SRTAccess", "Access", "MediaObjects", nioCore, yams, argumentParser]),
     .target(
         name: "CoordinatorService",
         dependencies: [
-            "Media", "Placement", "CoordinatorStore", "APIServer", "TLSContexts", "Exposition", "ProcessStats",
-            "ConsolePage", "PlayerPage", "NodeConfiguration", hummingbird, crypto, deque, nioCore, nioPosix, logging,
-            serviceLifecycle, httpTypes,
+            "Media", "Placement", "SRTAccess", "CoordinatorStore", "APIServer", "TLSContexts", "Exposition",
+            "ProcessStats", "ConsolePage", "PlayerPage", "NodeConfiguration", hummingbird, crypto, deque, nioCore,
+            nioPosix, logging, serviceLifecycle, httpTypes,
         ], path: "Sources/Shared/Node/CoordinatorService", resources: [.embedInCode("OpenAPI")], swiftSettings: strict),
     module(
         "NodeRuntime", in: "Node/",
@@ -207,7 +247,9 @@ let layer5: [Target] = [
             "HTTPMedia", "Playlists", "Packaging", "Recording", "MediaObjects", "MediaStorage", "MediaCatalog",
             "SegmentStore", "ObjectCache", "Recorder", "Snapshots", "PlayerPage", "NodeAPI", "Hooks", "Access",
             "AccessControl", "APIServer", "ProcessStats", "Exposition", asyncHTTPClient, nioHTTP1,
-            "WebRTCServer", "WebRTCSignalling", "Transcoding",
+            "RTSP", "RTSPSessions", "RTSPServer", "WebRTCServer", "WebRTCSignalling", "Transcoding",
+            "SRTAccess", "SRTServer", "TSServer", "TransportStreams", "MPEGTS",
+            "GB28181", "GB28181Server",
             "ClusterLink", "NodeConfiguration", hummingbird, hummingbirdCore, nioCore, nioPosix, logging,
             serviceLifecycle, unixSignals, httpTypes,
         ]),
@@ -269,6 +311,8 @@ let testTargets: [Target] = [
             "Media", "ISOBMFF", "MediaStorage", "Streaming", "StreamHub", "MediaObjects", nioCore, nioPosix, logging,
         ]),
     tests(of: "RTMP", ["Media", "AMF", nioCore]),
+    tests(of: "TransportStreams", ["Media", "MPEGTS", "Streaming", "TestSupport", nioCore]),
+    tests(of: "SRTAccess", []),
     tests(of: "Streaming", ["Media", nioCore]),
     tests(of: "Placement", ["Media", nioCore]),
     tests(of: "Exposition", []),
@@ -276,6 +320,23 @@ let testTargets: [Target] = [
     tests(of: "RTP", ["Media", nioCore]),
     tests(of: "SDP", []),
     tests(of: "STUN", [nioCore]),
+    tests(
+        of: "RTSPSessions",
+        ["Media", "RTP", "SDP", "RTSP", "DigestAuthentication", "RTPReceiving", "Streaming", nioCore]),
+    tests(of: "DigestAuthentication", [nioCore]),
+    tests(of: "RTSP", [nioCore]),
+    tests(of: "MPEGPS", ["Media", "MPEGTS", "TestSupport", nioCore]),
+    tests(of: "SIP", [nioCore]),
+    tests(of: "MANSCDP", [nioCore]),
+    tests(
+        of: "GB28181Server",
+        [
+            "Media", "RTP", "SIP", "MANSCDP", "GB28181", "Streaming", "StreamHub", "DigestAuthentication",
+            "TestSupport", nioCore, nioPosix, logging,
+        ]),
+    tests(
+        of: "GB28181",
+        ["Media", "MPEGPS", "RTP", "SIP", "MANSCDP", "DigestAuthentication", "TestSupport", nioCore]),
     tests(of: "WebRTC", ["Media", "RTP", "SDP", "STUN", nioCore]),
     tests(of: "SecureRTP", ["COpenSSL", "CSRTP", nioCore]),
     tests(of: "RTPReceiving", ["Media", "RTP", nioCore]),
@@ -285,6 +346,12 @@ let testTargets: [Target] = [
         [
             "Media", "RTP", "SDP", "STUN", "WebRTC", "SecureRTP", "RTPReceiving", "RTPSending", "Streaming",
             "StreamHub", "TestSupport", nioCore, nioPosix, nioEmbedded, logging,
+        ]),
+    tests(
+        of: "SRTServer",
+        [
+            "Media", "MPEGTS", "SRTAccess", "TransportStreams", "Streaming", "StreamHub", "CSRT", nioCore, nioPosix,
+            logging,
         ]),
     tests(
         of: "WebRTCSignalling",
@@ -323,20 +390,31 @@ let testTargets: [Target] = [
             nioSSL, logging,
         ]),
     tests(
+        of: "TSServer",
+        ["Media", "MPEGTS", "TransportStreams", "Streaming", "StreamHub", "TestSupport", nioCore, nioPosix, logging]),
+    tests(
         of: "HTTPMedia",
         [
-            "Media", "FLV", "Streaming", "StreamHub", "MediaObjects", "TLSContexts", "TestSupport", hummingbird,
+            "Media", "FLV", "MPEGTS", "TransportStreams", "Streaming", "StreamHub", "MediaObjects", "TLSContexts",
+            "TestSupport", hummingbird,
             hummingbirdCore, asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioHTTPTypes, httpTypes, logging,
         ]),
-    tests(of: "NodeConfiguration", ["Media", "SRSConfig", nioCore]),
+    tests(
+        of: "RTSPServer",
+        [
+            "Media", "RTP", "RTSP", "RTSPSessions", "DigestAuthentication", "Streaming", "StreamHub", "TLSContexts",
+            "TestSupport", nioCore, nioPosix, logging,
+        ]),
+    tests(of: "NodeConfiguration", ["Media", "SRSConfig", "SRTAccess", nioCore]),
     tests(of: "CoordinatorStore", ["Media", "Placement", grdb, logging]),
-    tests(of: "CoordinatorService", clusterTestDependencies + ["APIServer", "Exposition"]),
+    tests(of: "CoordinatorService", clusterTestDependencies + ["APIServer", "Exposition", "SRTAccess"]),
     tests(of: "ClusterLink", clusterTestDependencies),
     tests(
         of: "NodeRuntime",
         [
-            "Media", "AMF", "FLV", "RTMP", "RTMPServer", "StreamHub", "Streaming", "ClusterLink", "Placement",
-            "ProcessStats", "NodeConfiguration", "TLSContexts", nioCore, nioPosix, nioSSL, logging, serviceLifecycle,
+            "Media", "MPEGTS", "AMF", "FLV", "RTMP", "RTMPServer", "StreamHub", "Streaming", "ClusterLink", "Placement",
+            "SRTAccess", "SRTServer", "ProcessStats", "NodeConfiguration", "TLSContexts", nioCore, nioPosix, nioSSL,
+            logging, serviceLifecycle,
         ]),
     .testTarget(
         name: "ClusterTests", dependencies: ["Origin", "Edge", "Coordinator"], path: "Tests/ClusterTests",
@@ -351,7 +429,10 @@ let fuzzTargets: [Target] =
         ("FuzzCodecHeaders", ["Media"]), ("FuzzFLV", ["Media", "FLV"]), ("FuzzAMF", ["Media", "AMF"]),
         ("FuzzRTMP", ["Media", "AMF", "RTMP"]), ("FuzzISOBMFF", ["Media", "ISOBMFF"]),
         ("FuzzMPEGTS", ["Media", "MPEGTS"]), ("FuzzAccess", ["Access"]), ("FuzzRTP", ["Media", "RTP"]),
-        ("FuzzSDP", ["SDP"]), ("FuzzSTUN", ["STUN"]), ("FuzzSecureRTP", ["SecureRTP"]),
+        ("FuzzSDP", ["SDP"]), ("FuzzRTSP", ["Media", "DigestAuthentication", "RTSP", "RTSPSessions"]),
+        ("FuzzMPEGPS", ["Media", "MPEGPS"]), ("FuzzSIP", ["SIP", "MANSCDP"]),
+        ("FuzzTransportStreams", ["Media", "MPEGTS", "Streaming", "TransportStreams"]),
+        ("FuzzSTUN", ["STUN"]), ("FuzzSecureRTP", ["SecureRTP"]), ("FuzzSRTAccess", ["SRTAccess"]),
     ].map { (name: String, modules: [String]) in
         .executableTarget(
             name: name, dependencies: modules.map { .byName(name: $0) } + [nioCore], path: "Fuzz/\(name)",
@@ -386,9 +467,15 @@ let benchmarkTargets: [Target] =
         .systemLibrary(name: "CEpoll", path: "Benchmarks/CEpoll"),
         // What the load generators share.
         .target(name: "Polling", dependencies: ["CEpoll"], path: "Benchmarks/Polling", swiftSettings: strict),
+        .target(
+            name: "LoadSupport", dependencies: ["Polling"], path: "Benchmarks/LoadSupport", swiftSettings: strict),
         .executableTarget(
-            name: "LoadGenerator", dependencies: ["Polling", argumentParser], path: "Benchmarks/LoadGenerator",
-            swiftSettings: strict),
+            name: "LoadGenerator", dependencies: ["LoadSupport", "Polling", argumentParser],
+            path: "Benchmarks/LoadGenerator", swiftSettings: strict),
+        .executableTarget(
+            name: "SRTLoad", dependencies: ["CSRT", "LoadSupport", "Polling", argumentParser],
+            path: "Benchmarks/SRTLoad", swiftSettings: strict),
+        .executableTarget(name: "SRTFloor", dependencies: ["CSRT"], path: "Benchmarks/SRTFloor"),
         .executableTarget(
             name: "ObjectServer",
             dependencies: [
@@ -398,6 +485,12 @@ let benchmarkTargets: [Target] =
         .executableTarget(
             name: "CoordinatorLoad", dependencies: ["Media", "Placement", argumentParser],
             path: "Benchmarks/CoordinatorLoad", swiftSettings: strict),
+        .executableTarget(
+            name: "TSLoad",
+            dependencies: [
+                "Media", "MPEGTS", "Streaming", "StreamHub", "TransportStreams", "TSServer", nioCore, nioPosix,
+                argumentParser, logging,
+            ], path: "Benchmarks/TSLoad", swiftSettings: strict),
         .executableTarget(name: "BenchmarkFloor", path: "Benchmarks/Floor"),
     ]
 let benchmarkProducts: [Product] =
@@ -409,6 +502,9 @@ let benchmarkProducts: [Product] =
         .executable(name: "weir-bench-objects", targets: ["ObjectServer"]),
         .executable(name: "weir-bench-coordinator", targets: ["CoordinatorLoad"]),
         .executable(name: "weir-bench-whep", targets: ["WHEPLoad"]),
+        .executable(name: "weir-bench-ts", targets: ["TSLoad"]),
+        .executable(name: "weir-bench-srt", targets: ["SRTLoad"]),
+        .executable(name: "weir-bench-srt-floor", targets: ["SRTFloor"]),
     ]
 
 let package = Package(

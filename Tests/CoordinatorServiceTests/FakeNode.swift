@@ -12,11 +12,17 @@ struct FakeNode: Sendable {
     let description: NodeDescription
     let headers: [(String, String)]
 
-    init(_ coordinator: TestCoordinator, _ name: String, role: NodeRole = .origin, region: String = "") throws {
+    /// `change` fills in what nodes of earlier versions do not tell.
+    init(
+        _ coordinator: TestCoordinator, _ name: String, role: NodeRole = .origin, region: String = "",
+        change: (inout NodeDescription) -> Void = { _ in }
+    ) throws {
         self.url = coordinator.url + "/api/v1/nodes"
-        self.description = NodeDescription(
+        var description = NodeDescription(
             id: try NodeID(name), instance: "one", role: role, region: region, host: "\(name).example",
             rtmpPort: 1935, httpPort: 8080, version: "1")
+        change(&description)
+        self.description = description
         self.headers = coordinator.secret.map { [("Authorization", "Bearer \($0)")] } ?? []
     }
 

@@ -61,6 +61,14 @@ import Testing
         #expect(words("NodeState") == Set(NodeState.allCases.map(\.rawValue)))
         #expect(words("NodeRole") == Set(NodeRole.allCases.map(\.rawValue)))
         #expect(words("Role") == Set(TokenRole.allCases.map(\.rawValue)))
+        let protocols = Set(MediaProtocol.allCases.map(\.rawValue))
+        let told = self.value("components", "schemas", "MediaURL", "properties", "protocol", "enum")
+        #expect(Set(told as? [String] ?? []) == protocols)
+        let asked = self.value("components", "parameters", "format", "schema", "enum") as? [String] ?? []
+        #expect(Set(asked) == protocols.union(["all"]))
+        let urls = self.value("components", "schemas", "MediaURLs", "properties", "urls", "maxItems") as? Int
+        let nodes = self.value("components", "parameters", "routeLimit", "schema", "maximum") as? Int
+        #expect(urls == nodes.map { $0 * protocols.count })
     }
 
     @Test("whatever is referred to is there") func references() {

@@ -3,6 +3,7 @@ import Foundation
 import Media
 import NIOCore
 import Placement
+import SRTAccess
 import Testing
 
 @testable import CoordinatorService
@@ -400,6 +401,42 @@ import Testing
         #expect(MediaURLs.url(of: plain, at: node, by: .dash)?.url == "http://[::1]:8080/live/x.mpd")
         #expect(url(.webRTC) == "http://[::1]:8080/a/b/n%C3%A9%26x/whep?vhost=v.example")
         #expect(MediaURLs.url(of: plain, at: try self.node("e", http: 0), by: .hls) == nil)
+    }
+
+    @Test("stream ids in URLs read back as the stream, whether or not the client undoes the escapes")
+    func streamIDs() throws {
+        let names = [("live", "x"), ("live", "né,x&y=z"), ("a+b", "c/d"), ("l", "a'<b>"), ("é", "m=publish,r=b")]
+        for (vhost, (app, name)) in names.map({ ("v.example", $0) }) + names.map({ (StreamKey.defaultVhost, $0) }) {
+            guard let key = try? StreamKey(vhost: vhost, app: app, name: name) else { continue }
+            for toPublish in [false, true] {
+                var node = try self.node("e", host: "::1")
+                node.node.srtPort = 9_000
+                let url = try #require(MediaURLs.url(of: key, at: node, by: .srt, toPublish: toPublish)?.url)
+                let prefix = "srt://[::1]:9000?streamid="
+                #expect(url.hasPrefix(prefix) && !url.dropFirst(prefix.count).contains { "#&+ ".contains($0) })
+                let sent = String(url.dropFirst(prefix.count))
+                for id in [sent, try #require(sent.removingPercentEncoding)] {
+                    let read = try SRTStreamID(parsing: Array(id.utf8))
+                    #expect(read.app == app && read.name == name && read.parameters.isEmpty)
+                    #expect(read.host == (vhost == StreamKey.defaultVhost ? nil : vhost))
+                    #expect(read.mode == (toPublish ? .publish : .request))
+                }
+            }
+        }
+    }
+
+    @Test("streams that no stream id can name have no URL of SRT") func noStreamIDs() throws {
+        var node = try self.node("e")
+        (node.node.srtPort, node.node.rtspPort, node.node.rtspsPort) = (9_000, 554, 0)
+        func url(_ key: StreamKey, _ name: MediaProtocol) -> String? { MediaURLs.url(of: key, at: node, by: name)?.url }
+        let deep = try StreamKey(app: "a/b", name: "x")
+        #expect(url(deep, .srt) == nil)
+        #expect(url(deep, .rtsp) == "rtsp://h:554/a/b/x" && url(deep, .ts) == "http://h:8080/a/b/x.ts")
+        #expect(url(deep, .rtsps) == nil)
+        let long = try StreamKey(app: "a", name: String(repeating: "é", count: 127))
+        #expect(url(long, .srt) == nil && url(long, .rtsp) != nil)
+        node.node.httpPort = 0
+        #expect(url(deep, .ts) == nil)
     }
 
     @Test("the least loaded nodes of the region come first, and those alike in turn") func best() throws {

@@ -35,7 +35,14 @@ final class Folder: Sendable {
         StoredNode(
             description: NodeDescription(
                 id: try NodeID("a"), instance: "one", role: .origin, region: "eu", host: "h", rtmpPort: 1, httpPort: 2,
-                apiPort: 3, version: "v"), isDrained: true)
+                apiPort: 3, srtPort: 4, rtspPort: 5, rtspsPort: 0, version: "v"), isDrained: true)
+    }
+
+    /// A node that tells no ports of SRT and RTSP.
+    private func olderNode() throws -> StoredNode {
+        StoredNode(
+            description: NodeDescription(
+                id: try NodeID("b"), instance: "one", role: .edge, host: "h", rtmpPort: 1), isDrained: false)
     }
 
     @Test("what was written is read after the file was closed and opened again")
@@ -46,13 +53,14 @@ final class Folder: Sendable {
         let placement = try self.placement(epoch: 7)
         let ended = try self.placement("over", epoch: 3, state: .ended)
         let node = try self.node()
-        try await store.commit([.placement(placement), .placement(ended), .node(node)])
+        let older = try self.olderNode()
+        try await store.commit([.placement(placement), .placement(ended), .node(node), .node(older)])
         store.close()
         let again = try await CoordinatorStore.open(path: folder.database)
         defer { again.close() }
         let state = try await again.load()
         #expect(Set(state.placements) == [placement, ended])
-        #expect(state.nodes == [node])
+        #expect(state.nodes == [node, older])
     }
 
     @Test("a row refuses an older epoch")
@@ -204,6 +212,29 @@ final class Folder: Sendable {
         store.close()
         let again = try await CoordinatorStore.open(path: folder.database)
         again.close()
+    }
+
+    @Test("nodes of an earlier version's file are read, without the ports that it did not have")
+    func earlier() async throws {
+        let folder = try Folder()
+        let store = try await CoordinatorStore.open(path: folder.database)
+        let older = try self.olderNode()
+        try await store.commit([.node(older)])
+        store.close()
+        let writer = try DatabaseQueue(path: folder.database)
+        try await writer.write { database in
+            for column in ["srt_port", "rtsp_port", "rtsps_port"] {
+                try database.execute(sql: "ALTER TABLE nodes DROP COLUMN \(column)")
+            }
+            try database.execute(sql: "DELETE FROM grdb_migrations WHERE identifier = '4-ports'")
+        }
+        try writer.close()
+        let again = try await CoordinatorStore.open(path: folder.database)
+        defer { again.close() }
+        #expect(try await again.load().nodes == [older])
+        let node = try self.node()
+        try await again.commit([.node(node)])
+        #expect(try await again.load().nodes == [node, older])
     }
 
     @Test("tables of a newer version are not touched")

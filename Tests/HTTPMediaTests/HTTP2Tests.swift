@@ -65,6 +65,33 @@ struct HTTP2Tests {
 
     // MARK: Objects
 
+    @Test("FLV is posted, and refused while it is, over either version", arguments: versions)
+    func posts(option: String, version: String) async throws {
+        try await Self.run { fixture, _, folder in
+            let file = folder.url.appending(path: "made.flv")
+            // Longer than a flow control window, so that a refusal comes before the end of the body.
+            try Data(Fixture.flv(0...100, bytes: 5_000).readableBytesView).write(to: file)
+            let posted = try await Self.curl(fixture, folder, "/live/demo.flv", option, "-T", file.path)
+            #expect(posted.status == 200)
+            #expect(posted.version == version)
+            #expect(posted.fields["content-type"] == "application/json")
+            #expect(String(buffer: posted.body).contains("\"video_frames\":101"))
+            let account = try #require(fixture.gate.peers.last?.account)
+            #expect(account.receivedBytes > 500_000)
+            #expect(fixture.gate.peers.last?.transport == "https-flv")
+            try await eventually("the session is over") { account.activity == nil }
+            for (path, headers, status) in [
+                ("/secret/demo.flv", "Content-Type: video/x-flv", 401),
+                ("/live/other.flv", "Content-Type: text/plain", 415),
+            ] {
+                let refused = try await Self.curl(
+                    fixture, folder, path, option, "-H", headers, "--data-binary", "@\(file.path)")
+                #expect(refused.status == status)
+                #expect(refused.fields["content-type"] == "application/problem+json")
+            }
+        }
+    }
+
     @Test("objects come over both versions, with the same fields", arguments: versions)
     func objects(option: String, version: String) async throws {
         try await Self.run { fixture, objects, folder in

@@ -20,6 +20,10 @@ struct MediaHTTPRequestTests {
         "the path of a stream gives app and name",
         arguments: [
             ("/live/demo.flv", "live", "demo"),
+            ("/live/demo.ts", "live", "demo"),
+            ("/live/demo.aac", "live", "demo"),
+            ("/live/demo-12.mp3", "live", "demo-12"),
+            ("/live/_x.ts", "live", "_x"),
             ("/a/b/c.flv", "a/b", "c"),
             ("/live/x.y.flv", "live", "x.y"),
             ("/live/demo%20x.flv", "live", "demo x"),
@@ -38,7 +42,7 @@ struct MediaHTTPRequestTests {
         "paths that are no stream's are left to others",
         arguments: [
             "/", "", "/demo.flv", "/live/demo", "/live/demo.m3u8", "/live/demo.flv/", "/api/v1/streams", "*",
-            "/live/demo?x=.flv", "/live/demo.FLV",
+            "/live/demo?x=.flv", "/live/demo.FLV", "/live/demo/_main-3-5.ts", "/live/demo/_main-3-5.2.ts",
         ])
     func otherPaths(path: String) {
         #expect(Self.request(path) == nil)

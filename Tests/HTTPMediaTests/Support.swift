@@ -55,7 +55,28 @@ final class TestGate: SessionGate {
     func publish(
         _ peer: PeerIdentity, relay: RelayIdentity?, clock: SourceClock, connection: any PublisherConnection
     ) async -> Result<NIOLoopBound<any MediaSink>, SessionRefusal> {
-        .failure(SessionRefusal(.unavailable, "nothing is published over HTTP"))
+        self.log.withLock { $0.append(peer) }
+        switch peer.app {
+        case "slow": try? await Task.sleep(for: .milliseconds(100))
+        case "down": return .failure(SessionRefusal(.unavailable, "the test says no"))
+        case "secret": return .failure(SessionRefusal(.unauthorized, "the test wants a token"))
+        default: break
+        }
+        do {
+            let stream = self.hub.stream(try StreamKey(app: peer.app, name: peer.name), home: connection.loop)
+            let id = self.hub.nextSessionID()
+            let isActive = try await stream.home.submit {
+                stream.claim(.init(id: id, token: peer.token)) == nil
+                    && stream.activate(id, publisher: connection, epoch: 7, clock: clock)
+            }.get()
+            guard isActive else { return .failure(SessionRefusal(.busy, "the test says that it is taken")) }
+            return .success(
+                try await connection.loop.submit {
+                    NIOLoopBound(Publication(stream: stream, id: id, epoch: 7), eventLoop: connection.loop)
+                }.get())
+        } catch {
+            return .failure(SessionRefusal(.badName, "\(error)"))
+        }
     }
 }
 
@@ -163,12 +184,12 @@ final class Fixture: Sendable {
             1, 66, 0, 30, 0xFF, 0xE1, 0, 5, 0x67, 66, 0, 30, 0x80, 1, 0, 4, 0x68, 0xCE, 0x3C, 0x80,
         ]), format: .video(VideoFormat()))
 
-    func publish() async throws {
+    func publish(_ tracks: [Track] = [Fixture.track]) async throws {
         let stream = self.hub.stream(self.key, home: self.group.next())
         try await stream.home.submit {
             _ = stream.claim(.init(id: 1, token: ""))
             _ = stream.activate(1, publisher: SilentPublisher(), epoch: 1, clock: .rtmp)
-            stream.receive([.track(Self.track)], from: 1)
+            stream.receive(tracks.map(MediaEvent.track), from: 1)
         }.get()
     }
 

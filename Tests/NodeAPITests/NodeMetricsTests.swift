@@ -30,6 +30,7 @@ struct NodeMetricsTests {
             return NodeHooks(events: [event])
         }
         services.forwards = { [] }
+        services.pulls = { [] }
         services.recordings = NodeRecordings(
             list: { _ in .success(RecordingPage(recordings: [])) }, delete: { _ in .success(()) }, statuses: { [] },
             status: { .init(key: $0, intent: nil, isFollowed: false) }, setIntent: { _, _ in .success(()) })

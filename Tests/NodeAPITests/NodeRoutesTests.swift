@@ -219,12 +219,44 @@ struct NodeRoutesTests {
         "What a node does not have is 404",
         arguments: [
             "/api/v2/recordings", "/api/v1/recordings", "/api/v2/storage", "/api/v2/cache", "/api/v2/hooks",
-            "/api/v2/forwards", "/api/v2/snapshot?key=live/game",
+            "/api/v2/forwards", "/api/v2/pulls", "/api/v2/snapshot?key=live/game",
         ])
     func missingParts(path: String) async throws {
         try await withNode { _, api async throws in
             #expect(try await api.answer("GET", path).status == 404)
         }
+    }
+
+    @Test("Streams on their way elsewhere, and those that are fetched, are told with what the network does to them")
+    func calls() async throws {
+        let node = FakeNode()
+        var services = node.services()
+        var path = PathStatistics()
+        path.roundTripMillis = 12.5
+        path.retransmittedPackets = 7
+        var forward = NodeForward(
+            key: try StreamKey(app: "live", name: "game"), destination: "srt://192.0.2.1:9000", state: "live",
+            sentBytes: 99, attempts: 2)
+        forward.path = path
+        var pull = NodePull(
+            stream: "live/camera", source: "srt://192.0.2.7:9000?passphrase=0123456789", state: "waiting",
+            receivedBytes: 0, attempts: 3)
+        pull.lastError = "no connection: timeout"
+        services.forwards = { [forward] in [forward] }
+        services.pulls = { [pull] in [pull] }
+        let api = NodeAPI(services)
+        let one = try #require(try await api.json("GET", "/api/v2/forwards").body["forwards"]?.items.first)
+        #expect(one["state"] == "live" && one["attempts"] == 2 && one["lastError"] == nil)
+        #expect(one["path"]?["roundTripMillis"] == .number(12.5) && one["path"]?["retransmittedPackets"] == 7)
+        let other = try #require(try await api.json("GET", "/api/v2/pulls").body["pulls"]?.items.first)
+        #expect(other["stream"] == "live/camera" && other["state"] == "waiting" && other["attempts"] == 3)
+        #expect(other["lastError"] == "no connection: timeout" && other["path"] == nil)
+        #expect(try await api.text("/api/v2/pulls").contains("0123456789") == false)
+        let metrics = try await api.text("/metrics")
+        #expect(metrics.contains("weir_forwards{state=\"live\"} 1\n"))
+        #expect(metrics.contains("weir_pulls{state=\"waiting\"} 1\n"))
+        #expect(metrics.contains("weir_pulls{state=\"live\"} 0\n"))
+        try await node.close()
     }
 
     @Test("Requests that come through the coordinator get the same answers")

@@ -134,7 +134,7 @@ struct SRSBehaviourTests {
             (.publish, "rtmp", "fmle-publish"), (.publish, "rtmps", "fmle-publish"), (.play, "rtmp", "rtmp-play"),
             (.play, "rtmps", "rtmp-play"), (.play, "http-flv", "flv-play"), (.play, "ws-flv", "flv-play"),
             (.play, "wss-flv", "flv-play"), (.play, "hls", "hls-play"), (.play, "dash", "dash-play"),
-            (.play, "carrier-pigeon", "Unknown"), (.publish, "http-flv", "Unknown"),
+            (.play, "carrier-pigeon", "Unknown"), (.publish, "http-flv", "fmle-publish"), (.publish, "hls", "Unknown"),
         ] as [(SessionActivity.Kind, String, String)])
     func kinds(kind: SessionActivity.Kind, transport: String, type: String) throws {
         let key = try StreamKey(app: "live", name: "game")

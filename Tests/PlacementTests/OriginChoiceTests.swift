@@ -1,3 +1,4 @@
+import Foundation
 import Media
 import Testing
 
@@ -100,6 +101,30 @@ import Testing
         node = valid
         node.instance = ""
         #expect(throws: PlacementValueError.length(.instance, found: 0)) { try node.validate() }
+        (node.instance, node.srtPort, node.rtspPort, node.rtspsPort) = ("i", 0, 65_535, nil)
+        #expect(throws: Never.self) { try node.validate() }
+        node.srtPort = 65_536
+        #expect(throws: PlacementValueError.outOfRange(.srtPort)) { try node.validate() }
+        (node.srtPort, node.rtspPort) = (1, -1)
+        #expect(throws: PlacementValueError.outOfRange(.rtspPort)) { try node.validate() }
+        (node.rtspPort, node.rtspsPort) = (1, -1)
+        #expect(throws: PlacementValueError.outOfRange(.rtspsPort)) { try node.validate() }
+    }
+
+    @Test("nodes and coordinators of earlier versions understand and are understood")
+    func versions() throws {
+        let older = try Fixture.node("a")
+        let text = String(decoding: try JSONEncoder().encode(older), as: UTF8.self)
+        #expect(!text.contains("srtPort") && !text.contains("rtsp"))
+        #expect(try JSONDecoder().decode(NodeDescription.self, from: Data(text.utf8)) == older)
+        #expect(!older.servesTransportStreams)
+        var newer = older
+        (newer.srtPort, newer.rtspPort, newer.rtspsPort) = (10_080, 8_554, 0)
+        #expect(try JSONDecoder().decode(NodeDescription.self, from: try JSONEncoder().encode(newer)) == newer)
+        #expect(newer.servesTransportStreams)
+        // What an earlier coordinator reads of it: it passes over what it does not know.
+        struct Earlier: Decodable { let rtmpPort: Int }
+        #expect(try JSONDecoder().decode(Earlier.self, from: try JSONEncoder().encode(newer)).rtmpPort == 1935)
     }
 
     @Test("a status with too many streams, an epoch beyond 2^53 or a negative silence is refused")

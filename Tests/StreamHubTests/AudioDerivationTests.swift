@@ -241,8 +241,12 @@ struct AudioDerivationTests {
             try await fixture.onHome { $0.detach(taps[0]) }
             try await Task.sleep(for: .milliseconds(100))
             #expect(transcoders.open.count == 1, "one still needs it")
-            try await fixture.onHome { $0.detach(taps[1]) }
-            #expect(transcoders.open.count == 1, "it lingers")
+            // In one turn of the loop that counts the time, however busy the machine is.
+            let lingering = try await fixture.onHome { stream in
+                stream.detach(taps[1])
+                return transcoders.open.count
+            }
+            #expect(lingering == 1, "it lingers")
             try await Fixture.eventually("it ends") { transcoders.open.isEmpty }
             #expect(try await fixture.onHome { $0.snapshot().derivations }.isEmpty)
         }

@@ -42,7 +42,7 @@ package struct PublisherFacts: Sendable, Hashable, Codable {
 package struct StreamFacts: Sendable, Hashable, Codable {
     package var key: StreamKey
     package var epoch: UInt64
-    /// The node holds it; else it pulls it.
+    /// The node holds it; else it pulls it, or hands its publisher on.
     package var isHolder: Bool
     package var tracks: [TrackFacts]
     package var publisher: PublisherFacts?

@@ -41,8 +41,8 @@ extension NodeID: Codable {
 /// Why a value that a node sent cannot be used.
 package enum PlacementValueError: Error, Equatable {
     package enum Field: String, Sendable {
-        case nodeID, instance, region, host, version, rtmpPort, httpPort, apiPort, load, streams, released
-        case tokenDigest, epoch, silentMillis, position
+        case nodeID, instance, region, host, version, rtmpPort, httpPort, apiPort, srtPort, rtspPort, rtspsPort, load
+        case streams, released, tokenDigest, epoch, silentMillis, position
     }
 
     /// A text of `found` bytes, which is empty where it must not be, or too long.
@@ -77,11 +77,22 @@ package struct NodeDescription: Sendable, Hashable, Codable {
     package var httpPort: Int
     /// 0 when the node has no API that others may reach.
     package var apiPort: Int
+    /// UDP. 0 when SRT is off; `nil` for nodes of versions that know no SRT, no RTSP, no transport streams over HTTP and
+    /// no publishers over HTTP.
+    package var srtPort: Int?
+    /// 0 when RTSP is off; `nil` as for `srtPort`.
+    package var rtspPort: Int?
+    /// RTSP over TLS; 0 when it is off, `nil` as for `srtPort`.
+    package var rtspsPort: Int?
+    /// It can bring streams that nobody publishes when somebody wants to play them, such as a camera's; `nil` as for
+    /// `srtPort`.
+    package var suppliesStreams: Bool?
     package var version: String
 
     package init(
         id: NodeID, instance: String, role: NodeRole, region: String = "", host: String, rtmpPort: Int,
-        httpPort: Int = 0, apiPort: Int = 0, version: String = ""
+        httpPort: Int = 0, apiPort: Int = 0, srtPort: Int? = nil, rtspPort: Int? = nil, rtspsPort: Int? = nil,
+        suppliesStreams: Bool? = nil, version: String = ""
     ) {
         self.id = id
         self.instance = instance
@@ -91,6 +102,10 @@ package struct NodeDescription: Sendable, Hashable, Codable {
         self.rtmpPort = rtmpPort
         self.httpPort = httpPort
         self.apiPort = apiPort
+        self.srtPort = srtPort
+        self.rtspPort = rtspPort
+        self.rtspsPort = rtspsPort
+        self.suppliesStreams = suppliesStreams
         self.version = version
     }
 
@@ -101,9 +116,15 @@ package struct NodeDescription: Sendable, Hashable, Codable {
         try Self.checkLength(self.host, 1...255, .host)
         try Self.checkLength(self.version, 0...64, .version)
         guard (1...65_535).contains(self.rtmpPort) else { throw .outOfRange(.rtmpPort) }
-        guard (0...65_535).contains(self.httpPort) else { throw .outOfRange(.httpPort) }
-        guard (0...65_535).contains(self.apiPort) else { throw .outOfRange(.apiPort) }
+        let others: [(Int, PlacementValueError.Field)] = [
+            (self.httpPort, .httpPort), (self.apiPort, .apiPort), (self.srtPort ?? 0, .srtPort),
+            (self.rtspPort ?? 0, .rtspPort), (self.rtspsPort ?? 0, .rtspsPort),
+        ]
+        for (port, field) in others where !(0...65_535).contains(port) { throw .outOfRange(field) }
     }
+
+    /// The node has media over HTTP beside FLV, HLS and DASH, and takes publishers there.
+    package var servesTransportStreams: Bool { self.httpPort > 0 && self.srtPort != nil }
 
     private static func checkLength(
         _ text: String, _ range: ClosedRange<Int>, _ field: PlacementValueError.Field

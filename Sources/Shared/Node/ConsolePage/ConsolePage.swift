@@ -55,6 +55,7 @@ package enum ConsolePage {
     }()
 
     private static let scripts: [(path: String, bytes: [UInt8])] = [
+        ("/console-addresses.js", PackageResources.console_addresses_js),
         ("/console-api.js", PackageResources.console_api_js),
         ("/console-charts.js", PackageResources.console_charts_js),
         ("/console-dialog.js", PackageResources.console_dialog_js),

@@ -88,7 +88,7 @@ extension CoordinatorRoutes {
             return try Self.json(PublishRoutes(origins: await self.core.publishRoutes(for: key, region: region)))
         }
         // The others only play.
-        let protocols = wish.protocols.filter { $0 == .rtmp || $0 == .webRTC }
+        let protocols = wish.protocols.filter(\.takesPublishers)
         let routes = await self.core.publishRoutes(for: key, region: wish.region).prefix(wish.limit)
         var nodes: [MediaNode] = []
         for route in routes {

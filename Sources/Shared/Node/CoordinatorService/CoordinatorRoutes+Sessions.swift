@@ -24,6 +24,30 @@ struct SessionEntry: Codable, Hashable, Sendable {
     var sentBytes: UInt64?
     var receivedBitsPerSecond: UInt64?
     var sentBitsPerSecond: UInt64?
+    var path: SessionPath?
+}
+
+/// How the network treats a session, where its transport knows: SRT does. Packets count from the session's beginning.
+struct SessionPath: Codable, Hashable, Sendable {
+    var roundTripMillis: Double
+    /// What the path can carry, as the transport estimates it.
+    var bitsPerSecond: Double?
+    /// Packets of data, those that were sent again included.
+    var sentPackets: UInt64?
+    var receivedPackets: UInt64?
+    /// What the client missed, and what was missing at the node.
+    var sendLoss: UInt64?
+    var receiveLoss: UInt64?
+    var retransmittedPackets: UInt64?
+    /// What was too late.
+    var sendDrops: UInt64?
+    var receiveDrops: UInt64?
+    var undecryptedPackets: UInt64?
+    var sendBufferMillis: UInt64?
+    var receiveBufferMillis: UInt64?
+    /// The delays that both ends agreed upon.
+    var sendLatencyMillis: UInt64?
+    var receiveLatencyMillis: UInt64?
 }
 
 /// Answer of `GET /api/v1/sessions`.
@@ -56,6 +80,7 @@ private struct NodeSessionPage: Decodable {
         var sentBytes: UInt64?
         var receivedBitsPerSecond: UInt64?
         var sentBitsPerSecond: UInt64?
+        var path: SessionPath?
 
         func entry(at node: NodeID) -> SessionEntry {
             let key = self.app.flatMap { app in
@@ -66,7 +91,7 @@ private struct NodeSessionPage: Decodable {
                 epoch: self.epoch, ip: self.ip, userAgent: self.userAgent, pageURL: self.pageUrl, tcURL: self.tcUrl,
                 referer: self.referer, query: self.query, seconds: self.seconds, receivedBytes: self.receivedBytes,
                 sentBytes: self.sentBytes, receivedBitsPerSecond: self.receivedBitsPerSecond,
-                sentBitsPerSecond: self.sentBitsPerSecond)
+                sentBitsPerSecond: self.sentBitsPerSecond, path: self.path)
         }
     }
 

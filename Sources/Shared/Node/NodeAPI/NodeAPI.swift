@@ -54,6 +54,7 @@ package final class NodeAPI: Sendable {
             return await NodeHealth(services: self.services).alive()
         case "readyz" where request.path.count == 1:
             return Self.get(request) { NodeHealth(services: self.services).ready() }
+        case "gb" where request.path.dropFirst().first == "v1": return await self.srsGB28181(request)
         case "api":
             var inner = request
             inner.path.removeFirst(min(2, request.path.count))

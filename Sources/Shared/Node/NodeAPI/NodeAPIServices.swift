@@ -1,4 +1,5 @@
 package import Exposition
+package import GB28181Server
 import Hooks
 package import Media
 package import MediaStorage
@@ -108,6 +109,46 @@ package struct NodeDocument: Sendable, Hashable {
         self.contentType = contentType
         self.text = text
     }
+}
+
+/// What came to the node's listeners for transport streams.
+package struct NodeTSFigures: Sendable, Hashable {
+    package var streams = 0
+    package var datagrams: UInt64 = 0
+    package var bytes: UInt64 = 0
+    /// Datagrams that hold no packets, that are of senders who are not wanted, and that never came.
+    package var malformed: UInt64 = 0
+    package var foreign: UInt64 = 0
+    package var lost: UInt64 = 0
+
+    package init() {}
+}
+
+/// Sums over the SRT connections of the node, those that are over included.
+package struct NodeSRTFigures: Sendable, Hashable {
+    package var connections = 0
+    package var opened: UInt64 = 0
+    /// Packets by what became of them, from a closed set.
+    package var packets: [(kind: String, count: Int64)] {
+        [
+            ("sent", self.sent), ("received", self.received), ("send_lost", self.sendLost),
+            ("receive_lost", self.receiveLost), ("retransmitted", self.retransmitted),
+            ("send_dropped", self.sendDropped), ("receive_dropped", self.receiveDropped),
+            ("undecrypted", self.undecrypted),
+        ]
+    }
+    package var sent: Int64 = 0
+    package var received: Int64 = 0
+    package var sendLost: Int64 = 0
+    package var receiveLost: Int64 = 0
+    package var retransmitted: Int64 = 0
+    package var sendDropped: Int64 = 0
+    package var receiveDropped: Int64 = 0
+    package var undecrypted: Int64 = 0
+    /// Peers that were turned away in their handshake, by code.
+    package var turnedAway: [Int: UInt64] = [:]
+
+    package init() {}
 }
 
 /// What became of a reload.
@@ -229,12 +270,40 @@ package struct NodeForward: Sendable, Hashable {
     package var state: String
     package var sentBytes: UInt64
     package var attempts: Int
+    /// Why the last connection ended, or did not come about; empty if there was none, or nobody says.
+    package var lastError = ""
+    /// How the network treats the connection that stands, where the protocol tells.
+    package var path: PathStatistics?
 
     package init(key: StreamKey, destination: String, state: String, sentBytes: UInt64, attempts: Int) {
         self.key = key
         self.destination = destination
         self.state = state
         self.sentBytes = sentBytes
+        self.attempts = attempts
+    }
+}
+
+/// A stream that is fetched from another server, as the settings say.
+package struct NodePull: Sendable, Hashable {
+    /// The stream here, as `app/name`.
+    package var stream: String
+    /// Host and path without user, password and query.
+    package var source: String
+    /// `connecting`, `live` or `waiting` for the next try, or for the other server's call.
+    package var state: String
+    package var receivedBytes: UInt64
+    package var attempts: Int
+    /// Why the last connection ended, or did not come about; empty if there was none.
+    package var lastError = ""
+    /// How the network treats the connection that stands.
+    package var path: PathStatistics?
+
+    package init(stream: String, source: String, state: String, receivedBytes: UInt64, attempts: Int) {
+        self.stream = stream
+        self.source = source
+        self.state = state
+        self.receivedBytes = receivedBytes
         self.attempts = attempts
     }
 }
@@ -300,7 +369,15 @@ package struct NodeAPIServices: Sendable {
     /// `nil` on a node that fetches nothing from others.
     package var cache: (@Sendable () -> ObjectCacheStatistics)?
     package var hooks: (@Sendable () -> NodeHooks)?
+    /// Devices of GB/T 28181; `nil` where none are taken.
+    package var gb28181: GB28181Server?
+    /// What SRT counts; `nil` where it is off.
+    package var srt: (@Sendable () -> NodeSRTFigures)?
+    /// What the listeners for transport streams count; `nil` where there are none.
+    package var transportStreams: (@Sendable () async -> NodeTSFigures)?
     package var forwards: (@Sendable () -> [NodeForward])?
+    /// `nil` where nothing is fetched by SRT.
+    package var pulls: (@Sendable () -> [NodePull])?
     package var figures: @Sendable () -> NodeFigures
 
     /// What every node has; the rest is set afterwards.

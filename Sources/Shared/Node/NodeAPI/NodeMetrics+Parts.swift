@@ -35,13 +35,51 @@ extension NodeMetrics {
         }
     }
 
-    func forwards(_ metrics: inout Exposition) {
-        guard let forwards = self.services.forwards?() else { return }
-        metrics.family("weir_forwards", .gauge, "Streams on their way to other servers, by state.") { samples in
-            let states = Dictionary(forwards.map { ($0.state, 1) }, uniquingKeysWith: +)
-            for state in ["live", "connecting", "waiting"] {
-                samples.add(states[state] ?? 0, [MetricLabel("state", state)])
+    func transportStreams(_ metrics: inout Exposition) async {
+        guard let figures = await self.services.transportStreams?() else { return }
+        metrics.value("weir_ts_streams", .gauge, "Transport streams that come over UDP.", figures.streams)
+        metrics.value("weir_ts_received_bytes_total", .counter, "Bytes of datagrams that came.", figures.bytes)
+        metrics.family(
+            "weir_ts_datagrams_total", .counter, "Datagrams of transport streams, by what became of them."
+        ) { samples in
+            let taken = figures.datagrams - min(figures.datagrams, figures.malformed + figures.foreign)
+            for (kind, count) in [
+                ("taken", taken), ("malformed", figures.malformed), ("foreign", figures.foreign),
+                ("lost", figures.lost),
+            ] {
+                samples.add(count, [MetricLabel("kind", kind)])
             }
+        }
+    }
+
+    func srt(_ metrics: inout Exposition) {
+        guard let srt = self.services.srt?() else { return }
+        metrics.value("weir_srt_connections", .gauge, "Open SRT connections.", srt.connections)
+        metrics.value("weir_srt_connections_total", .counter, "SRT connections that were opened.", srt.opened)
+        metrics.family("weir_srt_packets_total", .counter, "Packets of SRT, by what became of them.") { samples in
+            for (kind, count) in srt.packets { samples.add(Int(count), [MetricLabel("kind", kind)]) }
+        }
+        metrics.family("weir_srt_turned_away_total", .counter, "SRT peers refused in their handshake, by code.") {
+            for (code, count) in srt.turnedAway.sorted(by: { $0.key < $1.key }) {
+                $0.add(count, [MetricLabel("code", "\(code)")])
+            }
+        }
+    }
+
+    func forwards(_ metrics: inout Exposition) {
+        func family(_ name: String, _ help: String, _ states: [String]) {
+            let counts = Dictionary(states.map { ($0, 1) }, uniquingKeysWith: +)
+            metrics.family(name, .gauge, help) { samples in
+                for state in ["live", "connecting", "waiting"] {
+                    samples.add(counts[state] ?? 0, [MetricLabel("state", state)])
+                }
+            }
+        }
+        if let forwards = self.services.forwards?() {
+            family("weir_forwards", "Streams on their way to other servers, by state.", forwards.map(\.state))
+        }
+        if let pulls = self.services.pulls?() {
+            family("weir_pulls", "Streams that are fetched from other servers, by state.", pulls.map(\.state))
         }
     }
 

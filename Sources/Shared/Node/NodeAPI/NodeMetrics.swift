@@ -1,4 +1,5 @@
 import Exposition
+import GB28181Server
 import MediaStorage
 import NIOCore
 import ProcessStats
@@ -14,7 +15,9 @@ struct NodeMetrics {
 
     /// How media travel. Others are summed as `other`.
     private static let transports: Set<String> = [
-        "rtmp", "rtmps", "http-flv", "https-flv", "ws-flv", "wss-flv", "hls", "dash", "srt", "webrtc",
+        "rtmp", "rtmps", "http-flv", "https-flv", "ws-flv", "wss-flv", "http-ts", "https-ts", "ws-ts", "wss-ts",
+        "http-aac", "https-aac", "ws-aac", "wss-aac", "http-mp3", "https-mp3", "ws-mp3", "wss-mp3", "ts", "hls", "dash",
+        "srt", "rtsp", "rtsps", "gb28181", "webrtc",
     ]
     /// Causes of refusals: those of `SessionRefusal.Cause`, and those of the admission of connections.
     private static let maximumReasons = 32
@@ -44,6 +47,9 @@ struct NodeMetrics {
         self.loops(&exposition)
         self.hooks(&exposition)
         self.forwards(&exposition)
+        self.srt(&exposition)
+        await self.transportStreams(&exposition)
+        if let totals = await self.services.gb28181?.totals() { Self.gb28181(totals, &exposition) }
         self.storage(&exposition)
         self.cache(&exposition)
         if options.metricsOfStreams { StreamMetrics(look: look).write(to: &exposition) }

@@ -78,6 +78,21 @@ extension NodeAPI {
             "subject": session.account.subject.map { .string($0) },
             "maximumBitsPerSecond": limits.bitsPerSecond.map { .count($0) },
             "expirySeconds": limits.expirySeconds.map { .integer($0) },
+            "path": session.account.path.map(Self.path),
+        ])
+    }
+
+    /// How the network treats a session.
+    static func path(_ path: PathStatistics) -> JSONValue {
+        .object([
+            "roundTripMillis": .number(path.roundTripMillis), "bitsPerSecond": .number(path.bitsPerSecond),
+            "sentPackets": .count(path.sentPackets), "receivedPackets": .count(path.receivedPackets),
+            "sendLoss": .count(path.sendLoss), "receiveLoss": .count(path.receiveLoss),
+            "retransmittedPackets": .count(path.retransmittedPackets), "sendDrops": .count(path.sendDrops),
+            "receiveDrops": .count(path.receiveDrops), "undecryptedPackets": .count(path.undecryptedPackets),
+            "sendBufferMillis": .count(path.sendBufferMillis), "receiveBufferMillis": .count(path.receiveBufferMillis),
+            "sendLatencyMillis": .count(path.sendLatencyMillis),
+            "receiveLatencyMillis": .count(path.receiveLatencyMillis),
         ])
     }
 

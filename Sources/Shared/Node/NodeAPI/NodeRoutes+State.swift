@@ -84,9 +84,29 @@ extension NodeAPI {
                             "destination": .string(SecretMask.query(forward.destination)),
                             "state": .string(forward.state), "sentBytes": .count(forward.sentBytes),
                             "attempts": .count(forward.attempts),
+                            "lastError": forward.lastError.isEmpty ? nil : .string(forward.lastError),
+                            "path": forward.path.map(Self.path),
                         ])
                     }),
                 "total": .count(forwards.count),
+            ]))
+    }
+
+    func pulls() -> NodeAPIResponse {
+        guard let pulls = self.services.pulls?() else { return .notFound("nothing is fetched") }
+        return .json(
+            .object([
+                "pulls": .array(
+                    pulls.prefix(10_000).map { pull in
+                        .object([
+                            "stream": .string(pull.stream), "source": .string(SecretMask.query(pull.source)),
+                            "state": .string(pull.state), "receivedBytes": .count(pull.receivedBytes),
+                            "attempts": .count(pull.attempts),
+                            "lastError": pull.lastError.isEmpty ? nil : .string(pull.lastError),
+                            "path": pull.path.map(Self.path),
+                        ])
+                    }),
+                "total": .count(pulls.count),
             ]))
     }
 }

@@ -25,7 +25,9 @@ extension NodeAPI {
         case ("storage", 1): return Self.get(request) { self.storage() }
         case ("cache", 1): return Self.get(request) { self.cache() }
         case ("hooks", 1): return Self.get(request) { self.hooks() }
+        case ("gb28181", 2...): return await self.gb28181(request)
         case ("forwards", 1): return Self.get(request) { self.forwards() }
+        case ("pulls", 1): return Self.get(request) { self.pulls() }
         default: return .notFound("there is no path \(request.target.prefix(200))")
         }
     }

@@ -197,15 +197,22 @@ struct SRSStreams {
     /// SRS's word for a kind of client. DASH has none there.
     static func clientType(_ activity: SessionActivity?) -> String {
         switch (activity?.kind, activity?.transport) {
-        case (.publish, "rtmp"), (.publish, "rtmps"): "fmle-publish"
+        // SRS takes transport streams and posted FLV through its own RTMP, and serves all HTTP streams alike.
+        case (.publish, "rtmp"), (.publish, "rtmps"), (.publish, "ts"), (.publish, "http-flv"),
+            (.publish, "https-flv"):
+            "fmle-publish"
         case (.publish, "srt"): "srt-publish"
         case (.publish, "webrtc"): "rtc-publish"
+        case (.publish, "gb28181"): "gb28181"
+        case (.publish, "rtsp"), (.publish, "rtsps"): "rtsp-publish"
+        case (.play, "rtsp"), (.play, "rtsps"): "rtsp-play"
         case (.play, "rtmp"), (.play, "rtmps"): "rtmp-play"
         case (.play, "hls"): "hls-play"
         case (.play, "dash"): "dash-play"
         case (.play, "srt"): "srt-play"
         case (.play, "webrtc"): "rtc-play"
-        case (.play, let transport?) where transport.hasSuffix("-flv"): "flv-play"
+        case (.play, let transport?)
+        where ["-flv", "-ts", "-aac", "-mp3"].contains(where: { transport.hasSuffix($0) }): "flv-play"
         default: "Unknown"
         }
     }

@@ -2,7 +2,8 @@
 enum SecretMask {
     /// Names of parameters that hold secrets, also as parts of longer names such as `hdnts_token`.
     private static let names = [
-        "token", "secret", "key", "password", "passwd", "signature", "sign", "auth", "jwt", "hash", "policy",
+        "token", "secret", "key", "password", "passwd", "passphrase", "signature", "sign", "auth", "jwt", "hash",
+        "policy",
     ]
 
     /// A query, or a URL with one, whose secret-looking values are `***`.

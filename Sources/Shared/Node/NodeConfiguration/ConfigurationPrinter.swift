@@ -55,8 +55,8 @@ struct YAMLWriter {
         let key = "\(Self.indent(indentation + parents.count))\(parts[parents.count])"
         let texts = field.write(root)
         if field.isSecret {
-            let isSet = texts != [""]
-            self.lines.append(isSet ? "\(key.commented): (set)" : "\(key): \"\"")
+            let isSet = texts.contains { !$0.isEmpty }
+            self.lines.append(isSet ? "\(key.commented): (set)" : "\(key): \(field.isList ? "[]" : "\"\"")")
         } else if field.isList {
             self.lines.append("\(key): [\(texts.map(Self.quote).joined(separator: ", "))]")
         } else {

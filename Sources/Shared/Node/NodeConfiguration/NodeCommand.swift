@@ -88,8 +88,10 @@ enum CommandHelp {
               origin --config cluster-configs/origin.yaml
               origin --set rtmp.listen=:1936 --set stream.latency=realtime
               Publish: ffmpeg -re -i movie.mp4 -c copy -f flv rtmp://localhost/live/demo
+                       ffmpeg -re -i movie.mp4 -c copy -f mpegts \\
+                         'srt://localhost:10080?streamid=#!::r=live/demo,m=publish'
               Play:    ffplay rtmp://localhost/live/demo
-                       ffplay http://localhost:8080/live/demo.flv
+                       ffplay http://localhost:8080/live/demo.m3u8
             """
         case .edge:
             """
@@ -114,20 +116,29 @@ enum CommandHelp {
         let settings = NodeSettings(role: role)
         switch role {
         case .origin, .edge:
-            let rtmp = settings.rtmp.listen.map(\.description).joined(separator: ", ")
-            let http = settings.http.listen.map(\.description).joined(separator: ", ")
-            return """
-                PORTS (all TCP)
-                  rtmp.listen  \(rtmp)      publish and play RTMP
-                  http.listen  \(http)      HTTP-FLV and WebSocket-FLV: /APP/STREAM.flv
-                  api.listen   \(settings.api.listen)    administration
-                """
+            let rows = [
+                ("rtmp.listen", settings.rtmp.listen, "RTMP, to publish and to play"),
+                ("http.listen", settings.http.listen, "HLS, DASH, FLV, TS, WHIP, WHEP, pages"),
+                ("rtc.listen", settings.rtc.listen, "WebRTC's media, UDP and TCP"),
+                ("srt.listen", settings.srt.listen, "SRT, UDP"),
+                ("rtsp.listen", settings.rtsp.listen, "RTSP"),
+                ("api.listen", [settings.api.listen], "administration"),
+            ]
+            let lines = rows.map { key, addresses, purpose in
+                let places = addresses.map(\.description).joined(separator: ", ")
+                return "  " + self.padded(key, to: 12) + self.padded(places, to: 25) + purpose
+            }
+            return (["PORTS (TCP where nothing else is said)"] + lines).joined(separator: "\n")
         case .coordinator:
             return """
                 PORTS (all TCP)
                   coordinator.listen  \(settings.coordinator.listen)    REST API under /api/v1
                 """
         }
+    }
+
+    private static func padded(_ text: String, to width: Int) -> String {
+        text + String(repeating: " ", count: max(1, width - text.count))
     }
 
     private static func exampleKey(of role: NodeSettings.Role) -> String {

@@ -21,6 +21,10 @@ package struct NodeSettings: Sendable, Equatable {
     package var rtmp = RTMPSettings()
     package var http = HTTPSettings()
     package var rtc = WebRTCSettings()
+    package var srt = SRTSettings()
+    package var ts = TSSettings()
+    package var rtsp = RTSPSettings()
+    package var gb28181 = GB28181Settings()
     package var api = APISettings()
     package var access = AccessSettings()
     package var hooks = HookSettings()
@@ -178,6 +182,8 @@ package struct HTTPSettings: Sendable, Equatable {
     package var maximumConnections = 100_000
     /// Whether `/` is a page that lists and plays the live streams.
     package var playerPage = true
+    /// FLV may be published by `POST` and `PUT`.
+    package var takesPublishers = true
     /// Networks whose `X-Forwarded-For` is believed, in CIDR notation.
     package var trustedProxies: [String] = []
 

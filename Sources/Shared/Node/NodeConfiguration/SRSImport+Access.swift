@@ -89,11 +89,13 @@ extension SRSImport {
             case "enabled": break
             case "mount":
                 let mount = child.arguments.first ?? ""
-                if mount.hasSuffix("[app]/[stream].flv"), ["", "[vhost]/", "/", "[vhost]"].contains(mount.dropLast(18))
-                {
-                    continue
+                let isServed = [".flv", ".ts", ".aac", ".mp3"].contains { ending in
+                    let path = "[app]/[stream]\(ending)"
+                    return mount.hasSuffix(path)
+                        && ["", "[vhost]/", "/", "[vhost]"].contains(mount.dropLast(path.count))
                 }
-                self.note(child, "streams are at /[app]/[stream].flv; .ts, .aac and .mp3 are not served over HTTP")
+                guard !isServed else { continue }
+                self.note(child, "streams are at /[app]/[stream].flv, .ts, .aac and .mp3")
             case "fast_cache":
                 if child.arguments.first != "0" { self.note(child, "there is no cache of audio alone") }
             case "has_audio", "has_video", "guess_has_av", "drop_if_not_match":

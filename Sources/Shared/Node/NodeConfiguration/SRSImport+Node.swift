@@ -30,9 +30,11 @@ extension SRSImport {
         case "rtmps": self.readTLS(directive, section: "rtmp.tls", defaultPort: "1443")
         case "exporter": self.readExporter(directive)
         case "rtc_server": self.readRTCServer(directive)
-        case "srt_server", "stream_caster":
-            guard Self.isEnabled(directive) else { return }
-            self.note(directive, "Weir takes in RTMP and WebRTC, and serves these, HTTP-FLV, HLS and DASH")
+        case "srt_server": self.readSRTServer(directive)
+        case "rtsp_server": self.readRTSPServer(directive)
+        case "stream_caster":
+            guard Self.isEnabled(directive), !self.readGB28181(directive) else { return }
+            self.readCaster(directive)
         case "tencentcloud_cls", "tencentcloud_apm":
             guard Self.isEnabled(directive) else { return }
             self.note(directive, "logs are lines or JSON on standard error (log.format), numbers at /metrics")
@@ -170,6 +172,12 @@ extension SRSImport {
         guard let first = statements.first else { return }
         if !statements.contains(where: { $0.name == "http_server" || $0.name == "http_stream" }) {
             self.set("http.listen", [], first, comment: "without http_server SRS has none")
+        }
+        if !statements.contains(where: { $0.name == "srt_server" }) {
+            self.set("srt.enabled", ["false"], first, comment: "without srt_server SRS has none")
+        }
+        if !statements.contains(where: { $0.name == "rtsp_server" }) {
+            self.set("rtsp.enabled", ["false"], first, comment: "without rtsp_server SRS has none")
         }
         if !statements.contains(where: { $0.name == "rtc_server" }) {
             self.set("rtc.enabled", ["false"], first, comment: "without rtc_server SRS has none")

@@ -54,6 +54,8 @@ extension SRSImport {
         case "refer": self.readRefer(directive)
         case "forward": self.readForward(directive)
         case "rtc": self.readRTC(directive)
+        case "srt": self.readSRT(directive)
+        case "rtsp": self.readRTSP(directive)
         case let name:
             switch Self.legacy[name] {
             case "play": self.readPlay(directive)
@@ -68,9 +70,10 @@ extension SRSImport {
     private mutating func noteOther(_ directive: SRSDirective) {
         let texts = [
             "transcode": "streams are not transcoded; a program that plays and publishes can",
-            "ingest": "nothing is pulled from files and cameras; a program that publishes can",
+            "ingest":
+                "rtsp.pulls and srt.pulls fetch from cameras and servers; a program that publishes can send files",
             "exec": "no programs are started; stream.hooks.on_publish calls a server that can",
-            "srt": "SRT is not served", "hds": "HDS is not served",
+            "hds": "HDS is not served",
             "http_static": "only files of streams are served", "bandcheck": "there is no bandwidth test",
             "include": "the file is not read: import it on its own, or put it here",
         ]

@@ -163,6 +163,21 @@ package struct SRSImport {
         self.entries.append(Entry(key: key, values: values, comment: comment, directive: directive))
     }
 
+    /// Adds an element to a list of the node.
+    mutating func append(_ key: String, _ value: String, _ directive: SRSDirective) {
+        guard let index = self.entries.firstIndex(where: { $0.key == key }) else {
+            return self.set(key, [value], directive)
+        }
+        guard let entry = SettingSchema.entries[key] else { preconditionFailure("there is no setting \(key)") }
+        let values = self.entries[index].values + [value]
+        do throws(SettingField<NodeSettings>.ElementProblem) {
+            try entry.field.assign(values, &self.scratch)
+            self.entries[index].values = values
+        } catch {
+            self.note(directive, "\(key) does not take this: \(ConfigurationLoader.reason(error.problem, found: ""))")
+        }
+    }
+
     /// Sets a key of the streams of the vhost that is being read.
     mutating func setStream(_ key: String, _ values: [String], _ directive: SRSDirective, comment: String? = nil) {
         guard let field = SettingSchema.stream.first(where: { $0.name == key }) else {

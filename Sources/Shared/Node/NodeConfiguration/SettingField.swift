@@ -48,11 +48,11 @@ struct SettingCodec<Value: Sendable & Equatable>: Sendable {
     }
 
     static func list<Element: Sendable>(
-        _ syntax: String,
+        _ syntax: String, isSecret: Bool = false,
         parse: @escaping @Sendable (String) throws(ValueProblem) -> Element,
         write: @escaping @Sendable (Element) -> String
     ) -> Self where Value == [Element] {
-        Self(syntax: "list of \(syntax)", isList: true, isSecret: false) { (texts) throws(IndexedProblem) in
+        Self(syntax: "list of \(syntax)", isList: true, isSecret: isSecret) { (texts) throws(IndexedProblem) in
             var values: [Element] = []
             for (index, text) in texts.enumerated() {
                 do throws(ValueProblem) {

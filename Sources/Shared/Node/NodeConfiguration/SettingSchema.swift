@@ -12,7 +12,8 @@ package enum SettingSchema {
     }
 
     static let sections: [Section] = [
-        general, node, log, shutdown, limitsSection, rtmp, http, rtcSection, api, accessSection, hooksSection,
+        general, node, log, shutdown, limitsSection, rtmp, http, rtcSection, srtSection, tsSection, rtspSection,
+        gb28181Section, api, accessSection, hooksSection,
         heartbeatSection,
         metricsSection, cluster, edge, mediaSection, streamSection, coordinator,
     ]
@@ -137,6 +138,9 @@ package enum SettingSchema {
             .init(
                 "http.player_page", \.http.playerPage, .flag,
                 "Whether `/` is a page that lists and plays the live streams; anybody who can play can see it."),
+            .init(
+                "http.publish", \.http.takesPublishers, .flag,
+                "Whether FLV may be published by `POST` and `PUT`, under the rules for all publishers."),
             .init(
                 "http.trusted_proxies", \.http.trustedProxies, .networks(allowsAll: false),
                 "Networks of reverse proxies, whose `X-Forwarded-For` names the client; of others it is ignored."),
@@ -273,7 +277,7 @@ package enum SettingSchema {
                 "The load of edges, in percent, that is aimed at; the rest is for what comes suddenly."),
         ])
 
-    private static func tls(
+    static func tls(
         _ name: String, _ path: any WritableKeyPath<NodeSettings, TLSSettings> & Sendable, _ product: String
     ) -> [SettingField<NodeSettings>] {
         let fields: [SettingField<TLSSettings>] = [
@@ -338,7 +342,8 @@ package enum SettingSchema {
     ]
 
     private static let streamFields =
-        basicStreamFields + rtcFields + accessFields + limitFields + hookFields + forwardFields + packagingFields
+        basicStreamFields + rtcFields + srtFields + rtspFields + accessFields + limitFields + hookFields + forwardFields
+        + packagingFields
 }
 
 // MARK: - Lookup

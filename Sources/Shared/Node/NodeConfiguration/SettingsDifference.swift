@@ -36,7 +36,7 @@ package struct SettingsDifference: Sendable, Hashable {
     }
 
     private static func text(_ values: [String], _ isSecret: Bool) -> String {
-        isSecret ? (values == [""] ? "" : "(set)") : values.joined(separator: ", ")
+        isSecret ? (values.contains { !$0.isEmpty } ? "(set)" : "") : values.joined(separator: ", ")
     }
 
     private mutating func compareVhosts(_ old: NodeSettings, _ new: NodeSettings) {

@@ -12,6 +12,10 @@ extension NodeSettings {
             self.checkTLS("coordinator.tls", self.coordinator.tls, &found)
         case .origin, .edge:
             self.checkRTC(&found)
+            self.checkSRT(&found)
+            self.checkRTSP(&found)
+            self.checkTLS("rtsp.tls", self.rtsp.tls, &found)
+            self.checkGB28181(&found)
             self.checkListeners(&found)
             self.checkTLS("rtmp.tls", self.rtmp.tls, &found)
             self.checkTLS("http.tls", self.http.tls, &found)
@@ -37,6 +41,7 @@ extension NodeSettings {
                 ("rtmp.tls.certificate", self.rtmp.tls.certificate), ("rtmp.tls.key", self.rtmp.tls.key),
                 ("http.tls.certificate", self.http.tls.certificate), ("http.tls.key", self.http.tls.key),
                 ("api.tls.certificate", self.api.tls.certificate), ("api.tls.key", self.api.tls.key),
+                ("rtsp.tls.certificate", self.rtsp.tls.certificate), ("rtsp.tls.key", self.rtsp.tls.key),
                 ("rtc.certificate", self.rtc.certificate), ("rtc.key", self.rtc.key),
                 ("access.jwt.public_key", self.access.jwt.publicKey),
             ]
@@ -91,7 +96,8 @@ extension NodeSettings {
             let keys = media.map(\.key).joined(separator: ", ")
             found.add("rtmp.listen", "the \(self.role.rawValue) would serve nobody: \(keys) are all empty")
         }
-        let listeners = media + [("api.listen", [self.api.listen]), ("api.tls.listen", self.api.tls.listen)]
+        let listeners =
+            media + self.rtspListeners + [("api.listen", [self.api.listen]), ("api.tls.listen", self.api.tls.listen)]
         Self.checkPorts(listeners, &found)
         self.checkRTCPorts(others: listeners, &found)
     }
@@ -196,9 +202,14 @@ struct Contradictions {
 }
 
 extension ListenAddress {
-    /// Whether two listeners cannot both exist: the same port on the same address or on all addresses.
+    /// Whether two listeners cannot both exist: the same port on the same address or on all addresses. `0.0.0.0` is all
+    /// of IPv4, `::` all of both; a name may stand for either.
     func overlaps(_ other: ListenAddress) -> Bool {
         guard self.port == other.port, self.port != 0 else { return false }
-        return self.host == other.host || self.isWildcard || other.isWildcard
+        return self.host == other.host || self.covers(other) || other.covers(self)
+    }
+
+    private func covers(_ other: ListenAddress) -> Bool {
+        self.isWildcard && (self.host.contains(":") || !other.host.contains(":"))
     }
 }

@@ -23,6 +23,8 @@ package struct StreamSettings: Sendable, Equatable {
     package var timeline = Timeline()
     package var flv = FLV()
     package var rtc = RTC()
+    package var srt = SRT()
+    package var rtsp = RTSP()
     package var audio = Audio()
     package var hls = HLS()
     package var dvr = DVR()

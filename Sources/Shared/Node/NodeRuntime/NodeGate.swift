@@ -6,6 +6,7 @@ import NIOCore
 import NodeConfiguration
 import RTMP
 import RTMPServer
+import SRTServer
 import StreamHub
 import Streaming
 import Synchronization
@@ -20,17 +21,24 @@ final class NodeGate: SessionGate {
     private let relay: RelayService?
     private let forwards: ForwardService?
     private let restreams: RestreamService?
+    private let pushes: Later<SRTPushes>
+    private let suppliers: StreamSuppliers
     private let waitingViewers = Atomic<Int>(0)
     private let logger: Logger
 
     /// The most viewers that wait for a stream to appear.
     private static let maximumWaitingViewers = 10_000
+    /// Nodes wait 5 s for the answer to a request.
+    private static let nodePatience = TimeAmount.seconds(4)
 
     init(
         settings: LiveSettings, admission: Admission, policies: HookPolicies, hub: StreamHub, claims: StreamClaims,
-        relay: RelayService?, forwards: ForwardService?, restreams: RestreamService?, logger: Logger
+        relay: RelayService?, forwards: ForwardService?, restreams: RestreamService?, pushes: Later<SRTPushes>,
+        suppliers: StreamSuppliers, logger: Logger
     ) {
         self.restreams = restreams
+        self.pushes = pushes
+        self.suppliers = suppliers
         self.settings = settings
         self.admission = admission
         self.policies = policies
@@ -68,7 +76,7 @@ final class NodeGate: SessionGate {
     private func grant(
         _ key: StreamKey, relay: RelayIdentity?, on loop: any EventLoop
     ) async throws(SessionRefusal) -> PlayGrant {
-        let grant = try await self.grant(key, on: loop)
+        let grant = try await self.grant(key, isForNode: relay != nil, on: loop)
         if let relay, grant.epoch > 0, relay.epoch > grant.epoch {
             throw SessionRefusal(
                 .notFound, "\(key) has epoch \(grant.epoch) here, older than \(relay.epoch) that was asked for")
@@ -76,10 +84,20 @@ final class NodeGate: SessionGate {
         return grant
     }
 
-    private func grant(_ key: StreamKey, on loop: any EventLoop) async throws(SessionRefusal) -> PlayGrant {
-        if let grant = self.claims.grant(key) { return grant }
+    private func grant(
+        _ key: StreamKey, isForNode: Bool, on loop: any EventLoop
+    ) async throws(SessionRefusal) -> PlayGrant {
+        if let grant = self.claims.grant(key) {
+            // It may wait for a publisher whom nobody told that there are viewers again.
+            if !self.claims.hasPublisher(key) { await self.suppliers.demand(key) }
+            return grant
+        }
+        // Two nodes may know of the same camera: the one that has it already is asked.
+        if !self.claims.isElsewhere(key), let patience = await self.suppliers.demand(key) {
+            return try await self.waitForSupplier(of: key, atMost: patience, isForNode: isForNode, on: loop)
+        }
         if let relay = self.relay {
-            switch await relay.demand(key, on: loop) {
+            switch await relay.demand(key, asksSuppliers: !isForNode, on: loop) {
             case .success(let grant): return grant
             case .failure(let refusal):
                 // Who may wait for a publisher may also wait for the coordinator.
@@ -88,22 +106,42 @@ final class NodeGate: SessionGate {
         } else if self.settings.current.edge.missingStream == .notFound {
             throw SessionRefusal(.notFound, "nobody publishes \(key)")
         }
-        return try await self.wait(for: key, on: loop)
+        return try await self.wait(for: key, atMost: self.settings.current.edge.missingStreamWait, on: loop)
+    }
+
+    /// Another node is answered before it takes us for dead; it asks again.
+    private func waitForSupplier(
+        of key: StreamKey, atMost patience: TimeAmount, isForNode: Bool, on loop: any EventLoop
+    ) async throws(SessionRefusal) -> PlayGrant {
+        guard isForNode, patience > Self.nodePatience else {
+            return try await self.wait(for: key, atMost: patience, on: loop)
+        }
+        do throws(SessionRefusal) {
+            return try await self.wait(for: key, atMost: Self.nodePatience, on: loop)
+        } catch {
+            throw SessionRefusal(.unavailable, "\(key) is on its way")
+        }
     }
 
     /// Lets a viewer wait for a publisher, for a bounded time.
-    private func wait(for key: StreamKey, on loop: any EventLoop) async throws(SessionRefusal) -> PlayGrant {
+    private func wait(
+        for key: StreamKey, atMost patience: TimeAmount, on loop: any EventLoop
+    ) async throws(SessionRefusal) -> PlayGrant {
         let count = self.waitingViewers.wrappingAdd(1, ordering: .relaxed).newValue
         defer { self.waitingViewers.wrappingSubtract(1, ordering: .relaxed) }
         guard count <= Self.maximumWaitingViewers else {
             throw SessionRefusal(.notFound, "nobody publishes \(key), and too many viewers wait")
         }
-        let deadline = NIODeadline.now() + self.settings.current.edge.missingStreamWait
+        let deadline = NIODeadline.now() + patience
         var pause = Duration.milliseconds(100)
         while NIODeadline.now() < deadline, !Task.isCancelled {
             try? await Task.sleep(for: pause)
             if let grant = self.claims.grant(key) { return grant }
-            if let relay = self.relay, case .success(let grant) = await relay.demand(key, on: loop) { return grant }
+            if let relay = self.relay,
+                case .success(let grant) = await relay.demand(key, asksSuppliers: false, on: loop)
+            {
+                return grant
+            }
             pause = min(pause * 2, .seconds(1))
         }
         throw SessionRefusal(.notFound, "nobody publishes \(key)")
@@ -127,11 +165,22 @@ final class NodeGate: SessionGate {
             if let restreams = self.restreams, !destinations.isEmpty {
                 stream.home.execute { restreams.published(stream, templates: destinations, query: peer.query) }
             }
+            self.push(stream)
             return .success(sink)
         } catch {
             self.admission.withdraw(peer)
             return .failure(error)
         }
+    }
+
+    /// Sends the stream on by SRT, as its settings say.
+    private func push(_ stream: LiveStream) {
+        let key = stream.key
+        let templates = self.settings.streamSettings(for: key).srt.pushes
+        // Where there are none any more, those that were begun before a reload end.
+        guard let pushes = self.pushes.value else { return }
+        let urls = templates.compactMap { $0.url(vhost: key.vhost, app: key.app, stream: key.name) }
+        stream.home.execute { pushes.published(stream, to: urls) }
     }
 
     /// Other servers that get the stream, too: those that a hook names, else those of the settings.

@@ -19,8 +19,45 @@ struct NodeObjects: MediaObjectSource {
     /// `nil` on a node that stands alone.
     let cache: ObjectCache?
     let claims: StreamClaims
+    let suppliers: StreamSuppliers
 
     func reply(to request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
+        let key = request.key
+        guard !self.suppliers.isEmpty else { return self.known(request, on: loop) }
+        self.suppliers.filesWanted(of: key)
+        guard request.name.beginsPlaying, !self.claims.hasPublisher(key), !self.claims.isElsewhere(key) else {
+            return self.known(request, on: loop)
+        }
+        guard self.claims.grant(key) == nil else {
+            // It waits for its publisher; what there is of it is served.
+            let suppliers = self.suppliers
+            Task { await suppliers.demand(key) }
+            return self.known(request, on: loop)
+        }
+        return self.brought(request, on: loop)
+    }
+
+    /// Somebody wants a stream that nobody publishes: it may be one that can be brought.
+    private func brought(_ request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
+        let (key, claims, suppliers) = (request.key, self.claims, self.suppliers)
+        // Suppliers have deadlines of their own, and the wait has one.
+        let answer = loop.makeFutureWithTask {
+            await suppliers.object(
+                of: key, on: loop, isHere: { claims.hasPublisher(key) || claims.isElsewhere(key) },
+                reply: { self.known(request, on: loop) })
+        }
+        return .later(
+            answer.flatMap { answer in
+                if let answer { return loop.makeSucceededFuture(answer) }
+                switch self.known(request, on: loop) {
+                case .now(let answer): return loop.makeSucceededFuture(answer)
+                case .later(let future): return future
+                }
+            })
+    }
+
+    /// What is published, as far as this node knows.
+    private func known(_ request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
         guard let media = self.media else { return self.fromElsewhere(request, on: loop) }
         switch request.name {
         case .recording: return media.recorder.reply(to: request, on: loop)

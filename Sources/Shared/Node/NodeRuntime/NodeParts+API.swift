@@ -18,11 +18,13 @@ import NodeConfiguration
 import ObjectCache
 import ProcessStats
 import RTMPServer
+import SRTServer
 import Recorder
 import SegmentStore
 import ServiceLifecycle
 import Snapshots
 import StreamHub
+import TSServer
 import WebRTCSignalling
 
 /// What the node's API tells and does.
@@ -56,7 +58,18 @@ extension NodeParts {
         services.hooks = { [hooks] in NodeHooks(hooks.statistics()) }
         services.figures = { [figures = self.apiFigures()] in figures() }
         if let cache = self.objects.cache { services.cache = { cache.statistics } }
-        if let restreams = self.restreams { services.forwards = { restreams.snapshots().map(NodeForward.init) } }
+        let (restreams, pushes) = (self.restreams, self.srtPushes)
+        if restreams != nil || pushes != nil {
+            services.forwards = {
+                (restreams?.snapshots() ?? []).map(NodeForward.init) + (pushes?.snapshots ?? []).map(NodeForward.init)
+            }
+        }
+        if let srt = self.srt { services.srt = { NodeSRTFigures(srt.totals) } }
+        if let pulls = self.srtPulls { services.pulls = { pulls.snapshots.map(NodePull.init) } }
+        if let server = self.transportStreams {
+            services.transportStreams = { NodeTSFigures(await server.statistics()) }
+        }
+        services.gb28181 = self.gb28181
         services.snapshot = self.apiSnapshot()
         if let media = self.media { Self.add(media, to: &services) }
         return services
@@ -171,6 +184,8 @@ extension NodeParts {
                 "rtmp": self.settings.rtmp.listen.map(\.description),
                 "http": self.settings.http.listen.map(\.description), "api": [self.settings.api.listen.description],
             ]
+            let srt = self.settings.srt
+            if srt.isEnabled { configuration.ports["srt"] = srt.listen.map { "udp://\($0)" } }
         }
         return ServerHeartbeat(configuration: configuration, logger: self.logger)
     }

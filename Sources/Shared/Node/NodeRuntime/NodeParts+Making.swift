@@ -153,6 +153,10 @@ extension NodeParts {
             role: settings.role == .edge ? .edge : .origin, region: settings.node.region,
             host: settings.node.advertise, rtmpPort: settings.rtmp.listen.first?.port ?? 0,
             httpPort: settings.http.listen.first?.port ?? 0, apiPort: settings.api.listen.port,
+            srtPort: settings.srt.isEnabled ? settings.srt.listen.first?.port ?? 0 : 0,
+            rtspPort: settings.rtsp.isEnabled ? settings.rtsp.listen.first?.port ?? 0 : 0,
+            rtspsPort: settings.rtsp.isEnabled ? settings.rtsp.tls.listen.first?.port ?? 0 : 0,
+            suppliesStreams: settings.role == .origin && settings.bringsStreams,
             version: WeirVersion.current)
         var configuration = ClusterLinkConfiguration(
             coordinators: settings.cluster.coordinator.map(\.description), secret: settings.cluster.secret.value,

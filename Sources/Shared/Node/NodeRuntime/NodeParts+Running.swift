@@ -2,6 +2,7 @@ import APIServer
 import AccessControl
 import AsyncHTTPClient
 import ClusterLink
+import GB28181Server
 import HTTPMedia
 import Hooks
 import Logging
@@ -12,9 +13,13 @@ import ObjectCache
 import Placement
 import ProcessStats
 import RTMPServer
+import RTSPServer
+import SRTAccess
+import SRTServer
 import ServiceLifecycle
 import StreamHub
 import TLSContexts
+import TSServer
 import Transcoding
 import WebRTCServer
 
@@ -25,6 +30,14 @@ extension NodeParts {
         var http: [ListenAddress]
         /// The port of WebRTC's first UDP listener.
         var webRTC: Int?
+        /// The port of SRT's first listener.
+        var srt: Int?
+        /// The ports for transport streams.
+        var ts: [Int]?
+        /// Where RTSP is listened on.
+        var rtsp: [ListenAddress] = []
+        /// The ports of SIP, and the one of the devices' media.
+        var gb28181: (sip: [Int], media: Int)?
     }
 
     /// How long a stopping node waits for the receivers of hooks.
@@ -43,7 +56,11 @@ extension NodeParts {
                 try await self.rtmp.listen(host: address.host, port: address.port, tls: self.rtmpTLS)
             }
         }
-        return Bound(rtmp: rtmp, http: self.settings.http.listen, webRTC: try await self.listenForWebRTC())
+        let webRTC = try await self.listenForWebRTC()
+        return Bound(
+            rtmp: rtmp, http: self.settings.http.listen, webRTC: webRTC, srt: try await self.listenForSRT(),
+            ts: try await self.listenForTransportStreams(),
+            rtsp: try await self.listenForRTSP(), gb28181: try await self.listenForGB28181())
     }
 
     /// The port of the first UDP listener; `nil` where WebRTC is off.
@@ -56,6 +73,57 @@ extension NodeParts {
             throw ListenError(key: "rtc.listen", address: addresses, cause: "\(error)")
         }
         return server.boundAddresses.first.flatMap { $0.address.port }
+    }
+
+    /// Where RTSP is listened on; nowhere if it is off.
+    private func listenForRTSP() async throws -> [ListenAddress] {
+        guard let server = self.rtsp else { return [] }
+        var bound: [ListenAddress] = []
+        for address in self.settings.rtsp.listen {
+            let port = try await self.named("rtsp.listen", address) {
+                try await server.listen(host: address.host, port: address.port)
+            }
+            bound.append(ListenAddress(host: address.host, port: port))
+        }
+        for address in self.settings.rtsp.tls.listen {
+            _ = try await self.named("rtsp.tls.listen", address) {
+                try await server.listen(host: address.host, port: address.port, tls: self.rtspTLS)
+            }
+        }
+        self.rtspPulls?.start()
+        return bound
+    }
+
+    /// The port of the first SRT listener; `nil` where SRT is off.
+    private func listenForSRT() async throws -> Int? {
+        guard let server = self.srt else { return nil }
+        do {
+            try await server.start()
+        } catch {
+            let addresses = self.settings.srt.listen.map(\.description).joined(separator: ", ")
+            throw ListenError(key: "srt.listen", address: addresses, cause: "\(error)")
+        }
+        do {
+            try self.srtPulls?.start()
+        } catch {
+            let pulls = self.settings.srt.pulls.map { "\($0.stream.app)/\($0.stream.name)" }.joined(separator: ", ")
+            throw ListenError(key: "srt.pulls", address: pulls, cause: "\(error)")
+        }
+        return server.boundAddresses.first.flatMap { $0.port }
+    }
+
+    /// The ports for devices; `nil` where none are taken.
+    private func listenForGB28181() async throws -> (sip: [Int], media: Int)? {
+        guard let server = self.gb28181 else { return nil }
+        do {
+            try await server.start()
+        } catch {
+            let addresses = (self.settings.gb28181.listen + [self.settings.gb28181.mediaListen]).map(\.description)
+            throw ListenError(
+                key: "gb28181.listen, gb28181.media_listen", address: addresses.joined(separator: ", "),
+                cause: "\(error)")
+        }
+        return server.boundPorts
     }
 
     /// Says which setting an address that cannot be bound comes from.
@@ -80,7 +148,7 @@ extension NodeParts {
             RegistryService(registry: self.registry, objects: self.objectSessions),
         ]
         services.append(TaskService { [access] in await access.prepare() })
-        for store in [self.rtmpTLS, self.httpTLS, self.apiTLS].compactMap({ $0 }) {
+        for store in [self.rtmpTLS, self.httpTLS, self.apiTLS, self.rtspTLS].compactMap({ $0 }) {
             services.append(TaskService { [logger] in await store.watch(logger: logger) })
         }
         if let heartbeat = self.heartbeat(api) { services.append(heartbeat) }
@@ -145,6 +213,7 @@ extension NodeParts {
             connectionLimit: self.httpConnections)
         configuration.trustsProxy = { rules.trusts($0) }
         configuration.audioForm = { live.streamSettings(for: $0).audio.live.form }
+        configuration.publish = self.settings.httpPublish
         let listing =
             self.settings.http.playerPage
             ? StreamListing(settings: live, vitals: self.vitals, link: self.link) : nil
@@ -160,6 +229,14 @@ extension NodeParts {
     /// The node is empty, or its time is over: those who are left are told, and their last bytes leave.
     func stopAccepting() async {
         await self.webRTC?.shutdown()
+        self.srtPulls?.stop()
+        self.rtspPulls?.stop()
+        await self.rtsp?.stopAccepting()
+        self.rtsp?.endConnections()
+        await self.srtPushes?.close()
+        await self.srt?.shutdown()
+        await self.transportStreams?.shutdown()
+        await self.gb28181?.shutdown()
         await self.rtmp.stopAccepting()
         self.rtmp.endConnections()
         let end = NIODeadline.now() + .seconds(2)

@@ -2,6 +2,8 @@ import Access
 import AccessControl
 import AsyncHTTPClient
 import ClusterLink
+import Foundation
+import GB28181Server
 import HTTPMedia
 import Hooks
 import Logging
@@ -13,8 +15,11 @@ import NodeConfiguration
 import ObjectCache
 import ProcessStats
 import RTMPServer
+import RTSPServer
+import SRTServer
 import Recorder
 import StreamHub
+import TSServer
 import Synchronization
 import TLSContexts
 import Transcoding
@@ -64,6 +69,18 @@ struct NodeParts {
     let rtmp: RTMPServer
     /// `nil` where WebRTC is off.
     let webRTC: WebRTCServer?
+    /// `nil` where no transport streams are listened for.
+    let transportStreams: TSServer?
+    /// `nil` where SRT is off.
+    let srt: SRTServer?
+    let srtPulls: SRTPulls?
+    let srtPushes: SRTPushes?
+    /// `nil` where RTSP is off.
+    let rtsp: RTSPServer?
+    let rtspPulls: RTSPPulls?
+    let rtspTLS: TLSContextStore?
+    /// `nil` where no devices are taken.
+    let gb28181: GB28181Server?
     let rtmpTLS: TLSContextStore?
     let httpTLS: TLSContextStore?
     let apiTLS: TLSContextStore?
@@ -84,6 +101,7 @@ struct NodeParts {
         self.rtmpTLS = try Self.tls(settings.rtmp.tls)
         self.httpTLS = try Self.tls(settings.http.tls, protocols: ["h2", "http/1.1"])
         self.apiTLS = try Self.tls(settings.api.tls, protocols: ["h2", "http/1.1"])
+        self.rtspTLS = try settings.rtsp.isEnabled ? Self.tls(settings.rtsp.tls) : nil
 
         // Who is in.
         self.hub = StreamHub(sessions: self.registry) { live.streamSettings(for: $0).live }
@@ -118,6 +136,8 @@ struct NodeParts {
         // The way in.
         let server = Later<RTMPServer>()
         let vitals = Later<NodeVitals>()
+        let pushes = Later<SRTPushes>()
+        let suppliers = StreamSuppliers()
         self.drain = Self.drain(
             settings, registry: self.registry, routes: routes, link: self.link, server: server, vitals: vitals,
             logger: logger)
@@ -125,7 +145,8 @@ struct NodeParts {
             drain: self.drain, access: self.access, hooks: self.hooks, forwardsPublishers: settings.role == .edge)
         self.gate = NodeGate(
             settings: live, admission: admission, policies: policies, hub: self.hub, claims: self.claims,
-            relay: self.relay, forwards: self.forwards, restreams: self.restreams, logger: logger)
+            relay: self.relay, forwards: self.forwards, restreams: self.restreams, pushes: pushes,
+            suppliers: suppliers, logger: logger)
         let files = Self.objectSessions(settings, live: live, claims: self.claims, access: self.access)
         self.objectSessions = ObjectSessions(
             registry: self.registry, configuration: files, logger: logger, decide: { await admission.object($0) })
@@ -137,6 +158,29 @@ struct NodeParts {
         self.webRTC = try Self.webRTC(live, registry: self.registry).map { [gate, hub] configuration in
             try WebRTCServer(group: group, configuration: configuration, gate: gate, hub: hub, logger: logger)
         }
+
+        self.srt = Self.srt(
+            live, claims: self.claims, registry: self.registry, mayAppear: { !suppliers.isEmpty }
+        ).map { [gate, hub] configuration in
+            SRTServer(group: group, configuration: configuration, gate: gate, hub: hub, logger: logger)
+        }
+        self.transportStreams = Self.transportStreams(settings, registry: self.registry).map { [gate] configuration in
+            TSServer(group: group, configuration: configuration, gate: gate, logger: logger)
+        }
+        self.srtPulls = self.srt.map { SRTPulls(server: $0, targets: Self.srtPulls(settings), logger: logger) }
+        self.srtPushes = self.srt.map { SRTPushes(server: $0, logger: logger) }
+        pushes.value = self.srtPushes
+        self.rtsp = Self.rtsp(live, registry: self.registry).map { [gate, hub] configuration in
+            RTSPServer(group: group, configuration: configuration, gate: gate, hub: hub, logger: logger)
+        }
+        self.rtspPulls = try self.rtsp.map { try Self.rtspPulls($0, settings, logger: logger) }
+        self.gb28181 = Self.gb28181(settings, registry: self.registry).map { [gate] configuration in
+            GB28181Server(group: group, configuration: configuration, gate: gate, logger: logger) {
+                Int64(Date().timeIntervalSince1970)
+            }
+        }
+        let all: [(any StreamSupplier)?] = [self.gb28181, self.rtspPulls]
+        suppliers.attach(all.compactMap { $0 })
 
         // What is made of streams.
         self.media =
@@ -152,7 +196,8 @@ struct NodeParts {
         self.hub.observer = self.claims
         let cache = isClustered ? Self.cache(live, routes: routes, link: self.link, group, logger) : nil
         self.cacheClient = cache?.client
-        self.objects = NodeObjects(media: self.media, cache: cache?.cache, claims: self.claims)
+        self.objects = NodeObjects(
+            media: self.media, cache: cache?.cache, claims: self.claims, suppliers: suppliers)
         self.httpConnections = ConnectionLimit(maximum: settings.http.maximumConnections)
 
         // What the node tells.

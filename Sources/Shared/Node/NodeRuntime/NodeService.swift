@@ -57,7 +57,11 @@ package struct NodeService: Service {
             metadata: [
                 "node": "\(self.settings.node.id)", "rtmp": "\(bound.rtmp)", "http": "\(bound.http)",
                 "api": "\(self.settings.api.listen)", "webrtc": "\(bound.webRTC.map { "\($0)" } ?? "off")",
-                "loops": "\(self.settings.eventLoops)",
+                "srt": "\(bound.srt.map { "\($0)" } ?? "off")",
+                "ts": "\(bound.ts.map { "\($0)" } ?? "off")",
+                "gb28181":
+                    "\(bound.gb28181.map { "\($0.sip.map(String.init).joined(separator: ","))/\($0.media)" } ?? "off")",
+                "rtsp": "\(bound.rtsp)", "loops": "\(self.settings.eventLoops)",
             ])
     }
 }

@@ -9,7 +9,7 @@ extension NodeVitals {
     /// What the node sees of its streams.
     func facts(_ snapshots: [StreamSnapshot]) -> [StreamFacts] {
         let publishers = self.publishers()
-        return snapshots.compactMap { snapshot in
+        let streams: [StreamFacts] = snapshots.compactMap { snapshot in
             guard snapshot.phase == .live || snapshot.phase == .grace else { return nil }
             let grant = self.claims.grant(snapshot.key)
             var facts = StreamFacts(
@@ -18,6 +18,21 @@ extension NodeVitals {
             if let totals = self.sources.registry?.totals(of: snapshot.key) { facts.fill(from: totals) }
             facts.publisher = publishers[snapshot.key].flatMap(PublisherFacts.init)
             facts.isRecording = self.sources.isRecording(snapshot.key)
+            return facts
+        }
+        return streams + self.forwarded(publishers, besides: Set(snapshots.map(\.key)))
+    }
+
+    /// Publishers that are handed on to an origin: the node has no such streams, unless somebody plays them here.
+    private func forwarded(
+        _ publishers: [StreamKey: SessionSnapshot], besides known: Set<StreamKey>
+    ) -> [StreamFacts] {
+        publishers.compactMap { key, session in
+            guard !known.contains(key), self.claims.grant(key) == nil else { return nil }
+            var facts = StreamFacts(key: key, epoch: session.activity?.epoch ?? 0, isHolder: false)
+            facts.publisher = PublisherFacts(session)
+            facts.ingestBitsPerSecond = session.receivedBitsPerSecond
+            facts.receivedBytes = session.receivedBytes
             return facts
         }
     }

@@ -37,10 +37,15 @@ final class RelayService: Sendable {
     var upstreamCount: Int { self.pulls.withLock { $0.count } }
 
     /// Makes the stream play here, if it plays anywhere. A name that nobody publishes leaves no stream behind.
-    func demand(_ key: StreamKey, on loop: any EventLoop) async -> Result<PlayGrant, SessionRefusal> {
+    ///
+    /// `asksSuppliers`: origins that can bring streams are asked for one that nobody publishes. Another node that wants
+    /// the stream asks them itself, so that no circle of nodes waits for itself.
+    func demand(
+        _ key: StreamKey, asksSuppliers: Bool, on loop: any EventLoop
+    ) async -> Result<PlayGrant, SessionRefusal> {
         if !self.isPulling(key) {
             if self.missing.contains(key) { return .failure(Self.notFound(key)) }
-            switch await self.routes.play(key) {
+            switch await self.routes.play(key, asksSuppliers: asksSuppliers) {
             case .upstreams: break
             case .notFound, .ended: return .failure(Self.notFound(key))
             case .unavailable(let text): return .failure(SessionRefusal(.unavailable, text))

@@ -19,6 +19,14 @@ struct Upstream: Sendable, Hashable {
         self.epoch = route.epoch
     }
 
+    /// A node that may bring the stream; nobody knows an epoch yet.
+    init(_ supplier: NodeDescription) {
+        self.node = supplier.id.rawValue
+        self.host = supplier.host
+        self.port = supplier.rtmpPort
+        self.epoch = 0
+    }
+
     init(host: String, port: Int) {
         self.node = "\(host):\(port)"
         self.host = host
@@ -30,6 +38,10 @@ struct Upstream: Sendable, Hashable {
 extension ObjectUpstream {
     init(_ route: Route) {
         self.init(node: route.node.rawValue, host: route.host, httpPort: route.httpPort, epoch: route.epoch)
+    }
+
+    init(_ supplier: NodeDescription) {
+        self.init(node: supplier.id.rawValue, host: supplier.host, httpPort: supplier.httpPort)
     }
 }
 
@@ -52,18 +64,25 @@ struct RouteSource: Sendable {
     /// Nodes that are asked in turn where no coordinator answers.
     let configured: [Upstream]
 
-    func play(_ key: StreamKey) async -> Answer {
+    /// `asksSuppliers`: of a stream that nobody publishes, the origins that can bring such streams are told. Not for
+    /// another node that asks: it asks them itself.
+    func play(_ key: StreamKey, asksSuppliers: Bool) async -> Answer {
         guard let link = self.link else { return self.fallback(key) }
         switch await link.playRoute(for: key) {
         case .origin(let route):
             guard route.node.rawValue != self.node else { return .notFound }
             return .upstreams([Upstream(route)], isAuthoritative: true)
-        case .notFound: return .notFound
-        case .ended: return .ended
+        case .notFound: return self.suppliers(of: key, asksSuppliers) ?? .notFound
+        case .ended: return self.suppliers(of: key, asksSuppliers) ?? .ended
         case .unreachable(let cached?) where cached.node.rawValue != self.node:
             return .upstreams([Upstream(cached)] + self.ordered(key), isAuthoritative: false)
         case .unreachable: return self.fallback(key)
         }
+    }
+
+    private func suppliers(of key: StreamKey, _ areAsked: Bool) -> Answer? {
+        guard areAsked, let suppliers = self.link?.suppliers, !suppliers.isEmpty else { return nil }
+        return .upstreams(self.ordered(suppliers.map { Upstream($0) }, for: key), isAuthoritative: false)
     }
 
     /// Where files of `key` are: the node that publishes it. The configured nodes are asked at `httpPort`.
@@ -78,12 +97,19 @@ struct RouteSource: Sendable {
         case .origin(let route):
             return route.httpPort == 0
                 ? .unavailable("\(route.node) serves no HTTP") : .upstreams([ObjectUpstream(route)])
-        case .notFound: return .notFound
-        case .ended: return .ended
+        case .notFound: return self.objectSuppliers(of: key, link, hasEnded: false) ?? .notFound
+        case .ended: return self.objectSuppliers(of: key, link, hasEnded: true) ?? .ended
         case .unreachable(let cached?) where cached.node.rawValue != self.node && cached.httpPort != 0:
             return .upstreams([ObjectUpstream(cached)] + others)
         case .unreachable: return others.isEmpty ? .unavailable(away) : .upstreams(others)
         }
+    }
+
+    private func objectSuppliers(of key: StreamKey, _ link: ClusterLink, hasEnded: Bool) -> UpstreamAnswer? {
+        let nodes = link.suppliers.filter { $0.httpPort != 0 }
+        guard !nodes.isEmpty else { return nil }
+        let ordered = nodes.sorted { Self.weight(key, $0.id.rawValue) > Self.weight(key, $1.id.rawValue) }
+        return .suppliers(ordered.map { ObjectUpstream($0) }, hasEnded: hasEnded)
     }
 
     func publish(_ key: StreamKey) async -> Answer {
@@ -106,8 +132,10 @@ struct RouteSource: Sendable {
     }
 
     /// The configured nodes in the order of this stream: the same on every edge, so that all try the same one first.
-    private func ordered(_ key: StreamKey) -> [Upstream] {
-        self.configured.sorted { Self.weight(key, $0.node) > Self.weight(key, $1.node) }
+    private func ordered(_ key: StreamKey) -> [Upstream] { self.ordered(self.configured, for: key) }
+
+    private func ordered(_ upstreams: [Upstream], for key: StreamKey) -> [Upstream] {
+        upstreams.sorted { Self.weight(key, $0.node) > Self.weight(key, $1.node) }
     }
 
     /// Rendezvous hashing with FNV-1a.

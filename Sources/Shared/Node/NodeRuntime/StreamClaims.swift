@@ -166,7 +166,7 @@ final class StreamClaims: StreamObserver {
             }
             // Its viewers stay, and get it from where it is now.
             self.run(on: stream.home) {
-                guard case .failure = await relay.demand(key, on: stream.home) else { return }
+                guard case .failure = await relay.demand(key, asksSuppliers: false, on: stream.home) else { return }
                 stream.home.execute { stream.endNow(.kicked(reason: "the stream moved to another node")) }
             }
         }

@@ -32,7 +32,7 @@ final class StreamListing: Sendable {
         var bitRate: Int?
         /// Viewers at this node.
         var viewers: Int
-        /// How it can be played: `hls`, `flv`, `dash`.
+        /// How it can be played: `hls`, `flv`, `dash`, `webrtc`, and what browsers do not have: `ts`, `srt`, `rtsp`.
         var formats: [String]
         /// Seconds that viewers can go back.
         var dvr: Int?
@@ -108,12 +108,15 @@ final class StreamListing: Sendable {
     }
 
     private func formats(_ key: StreamKey) -> [String] {
-        let hls = self.settings.streamSettings(for: key).hls
-        let hasDASH = hls.enabled && hls.dash && hls.container == .fmp4
+        let stream = self.settings.streamSettings(for: key)
+        let node = self.settings.current
         let offered = [
-            "hls": hls.enabled, "dash": hasDASH, "flv": true, "webrtc": self.settings.current.rtc.isEnabled,
+            ("hls", stream.hls.enabled),
+            ("dash", stream.hls.enabled && stream.hls.dash && stream.hls.container == .fmp4), ("flv", true),
+            ("webrtc", node.rtc.isEnabled), ("ts", true), ("srt", node.srt.isEnabled && stream.srt.isEnabled),
+            ("rtsp", node.rtsp.isEnabled && stream.rtsp.isEnabled),
         ]
-        return ["hls", "dash", "flv", "webrtc"].filter { offered[$0] == true }
+        return offered.compactMap { $1 ? $0 : nil }
     }
 }
 

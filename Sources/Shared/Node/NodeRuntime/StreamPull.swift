@@ -151,7 +151,8 @@ final class StreamPull: @unchecked Sendable {
         let routes = self.routes
         let key = self.stream.key
         // The answer comes back to the home loop and is checked against the attempt.
-        self.home.makeFutureWithTask { await routes.play(key) }.assumeIsolated().whenSuccess { answer in
+        let answer = self.home.makeFutureWithTask { await routes.play(key, asksSuppliers: true) }
+        answer.assumeIsolated().whenSuccess { answer in
             guard attempt == self.attempt, case .resolving = self.state else { return }
             self.resolved(answer)
         }

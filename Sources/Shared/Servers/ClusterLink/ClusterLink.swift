@@ -434,6 +434,9 @@ extension ClusterLink {
         return self.mutex.withLock { $0.origins.filter { $0.id != own } }
     }
 
+    /// The other origins that can bring streams which nobody publishes.
+    package var suppliers: [NodeDescription] { self.otherOrigins.filter { $0.suppliesStreams == true } }
+
     /// Whether there is another origin that takes placements.
     package var hasOtherOrigins: Bool { !self.otherOrigins.isEmpty }
 

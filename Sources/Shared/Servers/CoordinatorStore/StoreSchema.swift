@@ -71,6 +71,14 @@ enum StoreSchema {
             try TokenTable.create(database)
             try PolicyTable.create(database)
         }
+        migrator.registerMigration("4-ports") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE nodes ADD COLUMN srt_port INTEGER;
+                    ALTER TABLE nodes ADD COLUMN rtsp_port INTEGER;
+                    ALTER TABLE nodes ADD COLUMN rtsps_port INTEGER;
+                    """)
+        }
         return migrator
     }
 
@@ -135,13 +143,14 @@ enum StoreSchema {
         try database.cachedStatement(
             sql: """
                 INSERT OR REPLACE INTO nodes
-                    (id, instance, role, region, host, rtmp_port, http_port, api_port, version, drained)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    (id, instance, role, region, host, rtmp_port, http_port, api_port, srt_port, rtsp_port, rtsps_port,
+                     version, drained)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """
         ).execute(arguments: [
             description.id.rawValue, description.instance, description.role.rawValue, description.region,
-            description.host, description.rtmpPort, description.httpPort, description.apiPort, description.version,
-            node.isDrained,
+            description.host, description.rtmpPort, description.httpPort, description.apiPort, description.srtPort,
+            description.rtspPort, description.rtspsPort, description.version, node.isDrained,
         ])
     }
 
@@ -199,7 +208,8 @@ enum StoreSchema {
         guard let id = try? NodeID(row["id"]), let role = NodeRole(rawValue: row["role"]) else { return nil }
         let description = NodeDescription(
             id: id, instance: row["instance"], role: role, region: row["region"], host: row["host"],
-            rtmpPort: row["rtmp_port"], httpPort: row["http_port"], apiPort: row["api_port"], version: row["version"])
+            rtmpPort: row["rtmp_port"], httpPort: row["http_port"], apiPort: row["api_port"], srtPort: row["srt_port"],
+            rtspPort: row["rtsp_port"], rtspsPort: row["rtsps_port"], version: row["version"])
         return StoredNode(description: description, isDrained: row["drained"])
     }
 }

@@ -34,6 +34,12 @@ package struct MediaHTTPConfiguration: Sendable {
     package var maximumConcurrentStreams: Int
     /// Counts the connections of all listeners that share it, and refuses those beyond its bound; `nil` for no bound.
     package var connectionLimit: ConnectionLimit?
+    /// A stream that is published for so long without audio has none: its listeners are answered 404.
+    package var audioWait: TimeAmount
+    /// A viewer who got no byte for so long of a stream whose media comes is ended: its format carries none of it.
+    package var emptyTimeout: TimeAmount
+    /// What is asked of publishers.
+    package var publish: HTTPPublishConfiguration
     /// Opens and reads files. Its threads may block on the disk.
     package var filePool: NIOThreadPool
 
@@ -49,7 +55,9 @@ package struct MediaHTTPConfiguration: Sendable {
         trustsProxy: @escaping @Sendable (SocketAddress) -> Bool = { _ in false }, maximumHops: Int = 4,
         idleTimeout: TimeAmount = .seconds(60),
         maximumWait: TimeAmount = .seconds(60), maximumConcurrentStreams: Int = 100,
-        connectionLimit: ConnectionLimit? = nil, filePool: NIOThreadPool = .singleton
+        connectionLimit: ConnectionLimit? = nil, audioWait: TimeAmount = TrackHold.Configuration().audioWait,
+        emptyTimeout: TimeAmount = .seconds(30), publish: HTTPPublishConfiguration = HTTPPublishConfiguration(),
+        filePool: NIOThreadPool = .singleton
     ) {
         self.corsOrigins = corsOrigins
         self.hevcForm = hevcForm
@@ -65,6 +73,9 @@ package struct MediaHTTPConfiguration: Sendable {
         self.maximumWait = maximumWait
         self.maximumConcurrentStreams = maximumConcurrentStreams
         self.connectionLimit = connectionLimit
+        self.audioWait = audioWait
+        self.emptyTimeout = emptyTimeout
+        self.publish = publish
         self.filePool = filePool
     }
 

@@ -4,6 +4,7 @@ import MediaObjects
 import NIOCore
 import NIOHTTP1
 import StreamHub
+import Streaming
 
 /// Requests for endless streams.
 extension MediaHTTPHandler {
@@ -13,9 +14,14 @@ extension MediaHTTPHandler {
             // Browsers leave it to the server to keep strange pages from opening WebSockets (RFC 6455 §10.2).
             self.send(ObjectResponse(.forbidden, "pages of this origin may not read"), fields)
         case .GET, .HEAD: self.ask(request, fields)
-        case .OPTIONS: self.send(.methods(isAllowed: true), fields)
-        default: self.send(.methods(isAllowed: false), fields)
+        case .POST where self.takesMedia(request), .PUT where self.takesMedia(request): self.publish(request, fields)
+        case .OPTIONS: self.send(.methods(isAllowed: true, takesMedia: self.takesMedia(request)), fields)
+        default: self.send(.methods(isAllowed: false, takesMedia: self.takesMedia(request)), fields)
         }
+    }
+
+    private func takesMedia(_ request: MediaHTTPRequest) -> Bool {
+        request.format == .flv && self.configuration.publish.isEnabled
     }
 
     private func mayRead(_ request: MediaHTTPRequest) -> Bool {
@@ -37,15 +43,17 @@ extension MediaHTTPHandler {
         }
     }
 
-    private func identity(_ request: MediaHTTPRequest, _ fields: RequestFields) -> PeerIdentity {
+    func identity(_ request: MediaHTTPRequest, _ fields: RequestFields) -> PeerIdentity {
         let isTLS = self.configuration.isTLS
         var peer = PeerIdentity(
-            transport: "\(request.webSocketKey == nil ? "http" : "ws")\(isTLS ? "s" : "")-flv", address: self.peer,
+            transport: "\(request.webSocketKey == nil ? "http" : "ws")\(isTLS ? "s" : "")-\(request.format.rawValue)",
+            address: self.peer,
             vhost: request.vhost, host: request.host, app: request.app, name: request.name, query: request.query,
             token: request.token)
         let scheme = request.webSocketKey == nil ? (isTLS ? "https" : "http") : (isTLS ? "wss" : "ws")
         var client = ClientDescription()
-        client.tcURL = ClientDescription.bounded("\(scheme)://\(request.host)/\(request.app)/\(request.name).flv")
+        client.tcURL = ClientDescription.bounded(
+            "\(scheme)://\(request.host)/\(request.app)/\(request.name).\(request.format.rawValue)")
         client.userAgent = ClientDescription.bounded(fields.userAgent)
         client.referer = ClientDescription.bounded(fields.referer ?? "")
         client.pageURL = client.referer
@@ -74,11 +82,30 @@ extension MediaHTTPHandler {
             self.send(ObjectResponse(refusal.status, refusal.text), fields)
         case .success where request.method == .HEAD:
             let stream = MediaObject(
-                body: .stream(length: nil) { nil }, contentType: "video/x-flv", etag: nil, lifetime: .uncacheable)
+                body: .stream(length: nil) { nil }, contentType: request.format.contentType, etag: nil,
+                lifetime: .uncacheable)
             self.closeSession(.left)
             self.send(ObjectResponse(.object(stream), to: fields), fields)
-        case .success(let grant):
-            self.stream(grant, request, peer)
+        case .success(let grant) where request.format.audio != nil: self.check(grant, request, fields, peer)
+        case .success(let grant): self.stream(grant, request, peer)
+        }
+    }
+
+    /// Looks at the stream's audio before a listener is promised anything of it.
+    private func check(
+        _ grant: PlayGrant, _ request: MediaHTTPRequest, _ fields: RequestFields, _ peer: PeerIdentity
+    ) {
+        guard let loop = self.wire?.context.eventLoop else { return }
+        let rendition = MediaRendition(request, of: grant.stream, self.configuration)
+        let format = request.format
+        let wait = self.configuration.audioWait
+        grant.stream.home.submit { [stream = grant.stream] in
+            rendition.missing(in: stream.snapshot(), format, audioWait: wait)
+        }.hop(to: loop).assumeIsolated().whenComplete { result in
+            guard case .deciding = self.activity, self.wire != nil else { return }
+            guard case .success(.some(let text)) = result else { return self.stream(grant, request, peer) }
+            self.closeSession(.left)
+            self.send(ObjectResponse(.notFound, text), fields)
         }
     }
 

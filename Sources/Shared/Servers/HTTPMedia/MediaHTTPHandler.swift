@@ -34,12 +34,13 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         /// The gate was asked.
         case deciding
         case streaming(StreamDelivery)
+        case publishing(PostedStream)
         case closing
     }
 
     /// Where the rest of the request goes that is being read.
     private enum Destination {
-        case application, nobody
+        case application, publisher, nobody
     }
 
     /// The time in which the parts of a body keep the connection open.
@@ -55,7 +56,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     var logger: Logger
     var activity = Activity.idle
     private var destination = Destination.nobody
-    private var isReadingRequest = false
+    private(set) var isReadingRequest = false
     private var waiting: Deque<HTTPServerRequestPart> = []
     private var holdsRead = false
     private var isInRead = false
@@ -128,16 +129,28 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         self.isInRead = false
+        if case .publishing(let posted) = self.activity { posted.forward() }
         self.flushIfNeeded()
         context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
-        if self.waiting.count >= Self.maximumWaitingParts {
-            self.holdsRead = true
-        } else {
+        if self.takesMore {
             context.read()
+        } else {
+            self.holdsRead = true
         }
+    }
+
+    private var takesMore: Bool {
+        if case .publishing(let posted) = self.activity, posted.isBlocked { return false }
+        return self.waiting.count < Self.maximumWaitingParts
+    }
+
+    func resumeReading() {
+        guard self.holdsRead, self.takesMore else { return }
+        self.holdsRead = false
+        self.wire?.context.read()
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -167,6 +180,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch self.activity {
         case .object(let exchange): exchange.cancel()
         case .streaming(let delivery): delivery.leave()
+        case .publishing(let posted): self.publisherLeft(posted)
         default: break
         }
         self.closeSession(.left)
@@ -204,6 +218,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .object(let exchange):
             self.isQuiescing = true
             exchange.refuse("the node is shutting down")
+        case .publishing(let posted): posted.stop(.serviceUnavailable, "the node is shutting down", .shutdown)
         case .application: self.isQuiescing = true
         case .idle where self.isHTTP2: break
         case .idle: self.closeWhenWritten()
@@ -216,7 +231,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard !self.isHTTP2 else { return context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         self.hasInputEnded = true
         switch self.activity {
-        case .streaming, .deciding: context.close(promise: nil)
+        case .streaming, .deciding, .publishing: context.close(promise: nil)
         case .application where self.waiting.isEmpty: context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
         case .idle: self.processWaiting()
         case .application, .object, .closing: break
@@ -241,6 +256,8 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func terminate(_ end: SessionEnd, _ text: String) {
         if case .streaming(let delivery) = self.activity {
             delivery.end(.kicked(reason: text))
+        } else if case .publishing(let posted) = self.activity {
+            posted.stop(end == .shutdown ? .serviceUnavailable : .forbidden, text, end)
         } else {
             self.wire?.context.close(promise: nil)
         }
@@ -292,7 +309,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
             // A second request before the answer to the first, which never ends.
             self.wire?.context.close(promise: nil)
             return false
-        case .application, .object, .closing: return false
+        case .application, .object, .publishing, .closing: return false
         }
     }
 
@@ -307,9 +324,30 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
             if now - self.requestBegan < Self.maximumBodyTime { self.lastActivity = now }
             self.wire?.context.fireChannelRead(self.wrapInboundOut(part))
         }
+        if case .body(let bytes) = part { self.publishBody(bytes) }
         guard case .end = part else { return }
         self.isReadingRequest = false
         self.applicationWentOn()
+        if case .publisher = self.destination, case .publishing(let posted) = self.activity { posted.complete() }
+    }
+
+    private func publishBody(_ bytes: ByteBuffer) {
+        guard case .publisher = self.destination, case .publishing(let posted) = self.activity else { return }
+        // The socket counts for the connection, not for one stream of HTTP/2.
+        if let session = self.session, session.isVirtual { session.received(bytes.readableBytes) }
+        posted.receive(bytes)
+    }
+
+    /// The body of the request that is being read is published.
+    func beginPublishing(_ posted: PostedStream) {
+        self.destination = .publisher
+        self.activity = .publishing(posted)
+    }
+
+    /// What is still to come of the request is of no use, and no other is answered.
+    func dropRequest() {
+        self.destination = .nobody
+        self.activity = .closing
     }
 
     private func processWaiting() {
@@ -325,10 +363,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // The application takes what it got when a read is complete.
         if hasPassed, !self.isInRead { self.wire?.context.fireChannelReadComplete() }
         if self.waiting.isEmpty, self.hasInputEnded, case .idle = self.activity { self.closeWhenWritten() }
-        if self.holdsRead, self.waiting.count < Self.maximumWaitingParts {
-            self.holdsRead = false
-            self.wire?.context.read()
-        }
+        self.resumeReading()
     }
 
     private func begin(_ head: HTTPRequestHead) {
@@ -411,6 +446,7 @@ final class MediaHTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         let timeout = self.configuration.idleTimeout
         switch self.activity {
         case .streaming: return nil
+        case .publishing: return timeout
         case .application where self.isReadingRequest: break
         case .application, .deciding: return timeout
         case .object(let exchange) where exchange.isWaiting:

@@ -1,3 +1,4 @@
+import MediaObjects
 import NIOHTTP1
 import StreamHub
 import Streaming
@@ -6,6 +7,7 @@ import Streaming
 struct MediaHTTPRequest: Sendable, Equatable {
     var app: String
     var name: String
+    var format: MediaHTTPFormat
     var vhost: String?
     /// The `Host` header without its port.
     var host: String
@@ -23,20 +25,24 @@ struct MediaHTTPRequest: Sendable, Equatable {
     var origin: String?
     var method: HTTPMethod
 
-    /// Reads `/{app}/{stream}.flv`; `nil` for a path that is no stream's. `app` may have several components.
+    /// Reads `/{app}/{stream}.flv`, `.ts`, `.aac` and `.mp3`; `nil` for a path that is no stream's. `app` may have several
+    /// components. The segments of a stream, whose names begin with `_`, are files and no streams.
     init?(_ target: RequestTarget, _ fields: RequestFields) {
         let path = target.path
-        guard path.utf8.count > 4, path.hasSuffix(".flv"), let slash = path.lastIndex(of: "/"),
-            slash != path.startIndex
-        else { return nil }
-        self.app = String(path[path.index(after: path.startIndex)..<slash])
-        self.name = String(path[path.index(after: slash)...].dropLast(4))
+        guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex else { return nil }
+        var file = path[path.utf8.index(after: slash)...]
+        if file.utf8.first == UInt8(ascii: "_"), MediaObjectName(fileName: String(file)) != nil { return nil }
+        guard let format = MediaHTTPFormat.split(from: &file) else { return nil }
+        self.format = format
+        self.app = String(path[path.utf8.index(after: path.startIndex)..<slash])
+        self.name = String(file)
         self.query = String(target.query)
         var items: [Substring: String] = [:]
         target.forEachParameter { items[$0] = $1 }
         self.vhost = items["vhost"] ?? items["domain"]
         self.token = items["token"] ?? ""
         switch items["only"] {
+        case _ where format.audio != nil: self.selection = .audioOnly
         case "audio": self.selection = .audioOnly
         case "video": self.selection = .videoOnly
         default: self.selection = .all

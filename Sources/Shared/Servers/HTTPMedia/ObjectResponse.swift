@@ -20,7 +20,7 @@ struct ObjectResponse {
         case notModified(MediaObject, Coding)
         case unsatisfiable(count: Int64)
         case problem(Problem)
-        case methods(isAllowed: Bool)
+        case methods(isAllowed: Bool, takesMedia: Bool)
     }
 
     private enum Coding {
@@ -57,9 +57,10 @@ struct ObjectResponse {
         self.init(status, .problem(problem), .bytes(problem.body, nil))
     }
 
-    /// The answer to `OPTIONS`, or to a method that objects do not have.
-    static func methods(isAllowed: Bool) -> ObjectResponse {
-        ObjectResponse(isAllowed ? .noContent : .methodNotAllowed, .methods(isAllowed: isAllowed), .none)
+    /// The answer to `OPTIONS`, or to a method that the target does not have. `takesMedia`: it can be published to.
+    static func methods(isAllowed: Bool, takesMedia: Bool = false) -> ObjectResponse {
+        ObjectResponse(
+            isAllowed ? .noContent : .methodNotAllowed, .methods(isAllowed: isAllowed, takesMedia: takesMedia), .none)
     }
 
     private static func object(_ object: MediaObject, _ fields: RequestFields) -> ObjectResponse {
@@ -152,7 +153,7 @@ struct ObjectResponse {
             return count
         case .problem(let problem): return Int64(problem.body.readableBytes)
         case .unsatisfiable: return 0
-        case .methods(let isAllowed): return isAllowed ? nil : 0
+        case .methods(let isAllowed, _): return isAllowed ? nil : 0
         case .notModified: return nil
         }
     }
@@ -191,11 +192,14 @@ struct ObjectResponse {
             case .unauthorized: head.add("WWW-Authenticate", "Bearer realm=\"weir\"")
             default: break
             }
-        case .methods(let isAllowed):
-            head.add("Allow", "GET, HEAD, OPTIONS")
+        case .methods(let isAllowed, let takesMedia):
+            let methods = takesMedia ? "GET, HEAD, OPTIONS, POST, PUT" : "GET, HEAD, OPTIONS"
+            head.add("Allow", methods)
             guard isAllowed else { return }
-            head.add("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-            head.add("Access-Control-Allow-Headers", "Authorization, If-None-Match, Range")
+            head.add("Access-Control-Allow-Methods", methods)
+            head.add(
+                "Access-Control-Allow-Headers",
+                takesMedia ? "Authorization, Content-Type" : "Authorization, If-None-Match, Range")
             head.add("Access-Control-Max-Age", "600")
         }
     }

@@ -16,7 +16,7 @@ struct Problem: Equatable {
     }
 
     /// A JSON string. Spec: RFC 8259 §7.
-    private static func quoted(_ text: String) -> String {
+    static func quoted(_ text: String) -> String {
         var quoted = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

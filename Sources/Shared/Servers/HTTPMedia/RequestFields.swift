@@ -21,6 +21,10 @@ struct RequestFields: Equatable {
     var hops: String?
     /// The key of a WebSocket upgrade.
     var webSocketKey: String?
+    /// `Content-Type` without its parameters, in lower case.
+    var contentType: String?
+    /// The client waits for 100 before it sends its body (RFC 9110 §10.1.1).
+    var expectsContinue = false
     var userAgent = ""
     var referer: String?
     /// What proxies say of the client, lists in the order of the fields.
@@ -41,6 +45,7 @@ struct RequestFields: Equatable {
             case 4 where Self.is(name, "host"): self.host = value
             case 5 where Self.is(name, "range"): self.range = value
             case 6 where Self.is(name, "origin"): self.origin = value
+            case 6 where Self.is(name, "expect"): self.expectsContinue = Self.is(value, "100-continue")
             case 7 where Self.is(name, "referer"): self.referer = value
             case 7 where Self.is(name, "upgrade"): isWebSocket = isWebSocket || Self.is(value, "websocket")
             case 8 where Self.is(name, "if-range"): self.ifRange = value
@@ -54,6 +59,8 @@ struct RequestFields: Equatable {
                 if options.contains("close") { self.isLast = true }
                 if options.contains("keep-alive"), head.version == .http1_0 { self.isLast = false }
                 if options.contains("upgrade") { isUpgrade = true }
+            case 12 where Self.is(name, "content-type"):
+                self.contentType = value.prefix { $0 != ";" && $0 != " " }.lowercased()
             case 13 where Self.is(name, "if-none-match"):
                 self.ifNoneMatch = self.ifNoneMatch.map { "\($0),\(value)" } ?? value
             case 13 where Self.is(name, "authorization"): self.authorization = value

@@ -1,5 +1,4 @@
 import Crypto
-import FLV
 import FoundationEssentials
 import Logging
 import NIOCore
@@ -20,6 +19,9 @@ final class StreamDelivery {
     private let viewer: Viewer
     private var frames: StreamBodyHandler?
     private var hasEnded = false
+    /// What was sent before the stream.
+    private var headLength: UInt64 = 0
+    private var emptiness: Scheduled<Void>?
     private let onEnd: (ViewerEnd) -> Void
 
     /// `account` gets the bytes. `onEnd` is called when the stream ended for this viewer; the connection closes by itself
@@ -74,21 +76,39 @@ final class StreamDelivery {
             if self.request.webSocketKey != nil { self.readWebSocketFrames() }
             self.viewer.send(self.headBytes())
         }
+        self.headLength = self.viewer.sentBytes
     }
 
     /// Takes part in the stream.
     func join() {
-        let key = self.grant.stream.key
-        let hevc = self.wire.configuration.hevcForm(key)
-        let id = FLVRendition.id(
-            framing: self.request.framing, selection: self.request.selection,
-            audio: self.request.wantsSourceAudio ? .source : self.wire.configuration.audioForm(key),
-            flush: self.grant.stream.settings.flush)
-        self.grant.stream.join(self.viewer, rendition: id) { FLVRendition(hevc: hevc) }
+        let rendition = MediaRendition(self.request, of: self.grant.stream, self.wire.configuration)
+        self.grant.stream.join(self.viewer, rendition: rendition.id, encoder: rendition.encoder)
             .hop(to: self.wire.context.eventLoop).assumeIsolated().whenComplete { result in
-                if case .success(true) = result { return }
+                guard case .success(true) = result else { return self.end(.streamEnded) }
+                self.armEmptiness()
+            }
+    }
+
+    /// Looks after a while whether anything was sent.
+    private func armEmptiness() {
+        guard !self.hasEnded else { return }
+        let limit = self.wire.configuration.emptyTimeout
+        let loop = self.wire.context.eventLoop
+        self.emptiness = loop.assumeIsolated().scheduleTask(in: limit) { [weak self] in
+            guard let self, !self.hasEnded, self.viewer.sentBytes == self.headLength else { return }
+            let stream = self.grant.stream
+            stream.home.submit {
+                let snapshot = stream.snapshot()
+                guard let age = snapshot.publishedFor, let silence = snapshot.silentFor else { return false }
+                return age >= limit && silence < limit
+            }.hop(to: loop).assumeIsolated().whenComplete { result in
+                guard !self.hasEnded, self.viewer.sentBytes == self.headLength else { return }
+                // A stream of which no media comes may have some later.
+                guard case .success(true) = result else { return self.armEmptiness() }
+                self.logger.info("the stream has nothing that .\(self.request.format.rawValue) carries")
                 self.end(.streamEnded)
             }
+        }
     }
 
     private func headBytes() -> ByteBuffer {
@@ -97,7 +117,8 @@ final class StreamDelivery {
             head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             head += "Sec-WebSocket-Accept: \(Self.acceptValue(of: key))\r\n"
         } else {
-            head = "HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-store\r\nConnection: close\r\n"
+            head = "HTTP/1.1 200 OK\r\nContent-Type: \(self.request.format.contentType)\r\n"
+            head += "Cache-Control: no-store\r\nConnection: close\r\n"
             if self.request.framing == .httpChunk { head += "Transfer-Encoding: chunked\r\n" }
         }
         if let origin = self.request.origin, let allowed = self.wire.configuration.allowedOrigin(origin) {
@@ -109,7 +130,7 @@ final class StreamDelivery {
 
     private static func head(_ request: MediaHTTPRequest, _ configuration: MediaHTTPConfiguration) -> HTTPResponseHead {
         var head = HTTPResponseHead(version: .http2, status: .ok)
-        head.headers.add(name: "content-type", value: "video/x-flv")
+        head.headers.add(name: "content-type", value: request.format.contentType)
         head.headers.add(name: "cache-control", value: "no-store")
         if let origin = request.origin, let allowed = configuration.allowedOrigin(origin) {
             head.headers.add(name: "access-control-allow-origin", value: allowed)
@@ -148,6 +169,7 @@ final class StreamDelivery {
     func leave() {
         guard !self.hasEnded else { return }
         self.hasEnded = true
+        self.emptiness?.cancel()
         self.viewer.leave()
         self.logEnd(nil)
     }
@@ -156,6 +178,7 @@ final class StreamDelivery {
     func end(_ reason: ViewerEnd) {
         guard !self.hasEnded else { return }
         self.hasEnded = true
+        self.emptiness?.cancel()
         self.viewer.leave()
         self.logEnd(reason)
         self.onEnd(reason)

@@ -76,6 +76,18 @@ export function say(text, { isError = false } = {}) {
     setTimeout(remove, isError ? 12_000 : 5_000);
 }
 
+/** Copies `text`. Where the browser does not let a page do that, `node`, which shows it, is selected for the keyboard. */
+export async function copyText(text, node, done) {
+    try {
+        await navigator.clipboard.writeText(text);
+        say(done);
+    } catch {
+        if (node instanceof HTMLInputElement) node.select();
+        else getSelection().selectAllChildren(node);
+        say("This browser does not copy by itself: the text is selected.");
+    }
+}
+
 /** Runs what a button does: it cannot be pressed twice, and what goes wrong is said. */
 export async function act(button, work, done) {
     if (button.disabled) return undefined;

@@ -73,7 +73,7 @@ export const formatDate = (millis) => (isNumber(millis) && millis > 0 ? dayAndTi
 
 const codecNames = {
     h264: "H.264", avc: "H.264", hevc: "HEVC", h265: "HEVC", av1: "AV1", vp8: "VP8", vp9: "VP9", aac: "AAC", mp3: "MP3",
-    opus: "Opus", flac: "FLAC", ac3: "AC-3", eac3: "E-AC-3",
+    opus: "Opus", flac: "FLAC", ac3: "AC-3", eac3: "E-AC-3", pcma: "G.711 A-law", pcmu: "G.711 µ-law",
 };
 
 export const codecName = (codec) => codecNames[String(codec).toLowerCase()] ?? String(codec ?? missing);
@@ -81,12 +81,33 @@ export const codecName = (codec) => codecNames[String(codec).toLowerCase()] ?? S
 const transportNames = {
     rtmp: "RTMP", rtmps: "RTMPS", "http-flv": "HTTP-FLV", "https-flv": "HTTPS-FLV", flv: "FLV",
     "ws-flv": "WebSocket-FLV", "wss-flv": "WebSocket-FLV (TLS)", hls: "HLS", dash: "DASH", srt: "SRT", webrtc: "WebRTC",
-    whip: "WHIP", whep: "WHEP", rtsp: "RTSP", ts: "TS",
+    whip: "WHIP", whep: "WHEP", rtsp: "RTSP", rtsps: "RTSPS", ts: "TS", gb28181: "GB28181",
+    "http-ts": "HTTP-TS", "https-ts": "HTTPS-TS", "ws-ts": "WebSocket-TS", "wss-ts": "WebSocket-TS (TLS)",
+    "http-aac": "HTTP-AAC", "https-aac": "HTTPS-AAC", "http-mp3": "HTTP-MP3", "https-mp3": "HTTPS-MP3",
 };
 
 export const transportName = (name) => transportNames[name] ?? String(name ?? missing);
 
 const shortTransportNames = { "http-flv": "FLV", "https-flv": "FLV", flv: "FLV", "ws-flv": "WS", "wss-flv": "WS" };
+
+/**
+ * `RTT 12 ms · 0.4 % lost · 7 sent again · 0 too late`: how the network treats a session; `undefined` where its transport
+ * does not know.
+ */
+export function formatPath({ kind, path }) {
+    if (!path) return undefined;
+    const isPublisher = kind === "publish";
+    const lost = (isPublisher ? path.receiveLoss : path.sendLoss) ?? 0;
+    const packets = isPublisher ? (path.receivedPackets ?? 0) + lost : path.sentPackets ?? 0;
+    const late = isPublisher ? path.receiveDrops : path.sendDrops;
+    const share = packets ? (100 * lost) / packets : 0;
+    return [
+        `RTT ${path.roundTripMillis.toFixed(path.roundTripMillis < 10 ? 1 : 0)} ms`,
+        `${share > 0 && share < 0.1 ? "< 0.1" : share.toFixed(share > 0 ? 1 : 0)} % lost`,
+        !isPublisher && `${formatCount(path.retransmittedPackets ?? 0)} sent again`,
+        `${formatCount(late ?? 0)} too late`,
+    ].filter(Boolean).join(" · ");
+}
 
 /** For lists of many. */
 export const shortTransportName = (name) => shortTransportNames[name] ?? transportName(name);

@@ -1,7 +1,7 @@
 // Who may do what: policies of vhosts and apps, tokens of the API, and the backup of the database.
 
 import { api, path } from "./console-api.js";
-import { act, confirm, openDialog, openForm, say } from "./console-dialog.js";
+import { act, confirm, copyText, openDialog, openForm, say } from "./console-dialog.js";
 import { badge, choice, field, h, reconcile, setText } from "./console-dom.js";
 import { formatBytes, formatDate, words } from "./console-format.js";
 import { actionColumn, button, Table, textColumn } from "./console-widgets.js";
@@ -89,15 +89,7 @@ const lives = [["", "Never"], ["86400", "In a day"], ["2592000", "In 30 days"], 
 /** The secret is told once: it is shown, and copied if the person asks. */
 function showSecret({ token, secret }) {
     const text = h("input", { readonly: true, value: secret, class: "code", spellcheck: "false" });
-    const copy = async () => {
-        try {
-            await navigator.clipboard.writeText(secret);
-            say("The token is copied.");
-        } catch {
-            text.select();
-            say("This browser does not copy by itself: the token is selected.");
-        }
-    };
+    const copy = () => copyText(secret, text, "The token is copied.");
     return openDialog(`Token of ${token.name}`, (close) => [
         h("p", {}, "This is the only time that it can be seen. Keep it where secrets are kept."),
         field("Token", text),

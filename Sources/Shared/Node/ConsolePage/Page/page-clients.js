@@ -4,7 +4,7 @@ import { api, path } from "./console-api.js";
 import { act, confirm } from "./console-dialog.js";
 import { choice, field, h, setAttribute, setText } from "./console-dom.js";
 import {
-    formatBitRate, formatBytes, formatSpan, plural, streamName, transportName,
+    formatBitRate, formatBytes, formatPath, formatSpan, plural, streamName, transportName,
 } from "./console-format.js";
 import { debounced } from "./console-page.js";
 import {
@@ -17,13 +17,23 @@ const searchedSize = 500;
 
 const kindNames = { publish: "Publishes", play: "Plays" };
 
-/** Who it is: address and what it says of itself. */
-function updateClient(cell, { ip, id, userAgent, isRelay }) {
-    cell.firstElementChild ?? cell.append(h("span", { class: "code" }), h("small", { class: "oneLine" }));
+/** Who it is: address, what it says of itself, and how the network treats it. */
+function updateClient(cell, session) {
+    const { ip, id, userAgent, isRelay } = session;
+    cell.firstElementChild ?? cell.append(
+        h("span", { class: "code" }), h("small", { class: "oneLine" }), h("small", { class: "network" }));
     setText(cell.children[0], ip || id);
     const text = [isRelay && "Relay of the cluster", userAgent].filter(Boolean).join(" · ");
-    setText(cell.children[1], text || "Says nothing of itself");
+    setText(cell.children[1], text || (session.path ? "" : "Says nothing of itself"));
     setAttribute(cell.children[1], "title", text);
+    setText(cell.children[2], formatPath(session));
+    setAttribute(cell.children[2], "title", latencyText(session));
+}
+
+/** The delays in which losses are repaired. */
+function latencyText({ kind, path }) {
+    const millis = kind === "publish" ? path?.receiveLatencyMillis : path?.sendLatencyMillis;
+    return millis === undefined ? undefined : `Latency ${millis} ms`;
 }
 
 async function kick(session, pressed, refresh) {
@@ -85,7 +95,9 @@ function fits({ id, ip = "", userAgent = "", key }, text) {
 }
 
 const kindOptions = [["", "All"], ["play", "Viewers"], ["publish", "Publishers"]];
-const transports = ["rtmp", "rtmps", "http-flv", "ws-flv", "hls", "dash"];
+const transports = [
+    "rtmp", "rtmps", "http-flv", "ws-flv", "http-ts", "hls", "dash", "webrtc", "srt", "rtsp", "rtsps", "ts", "gb28181",
+];
 
 export function clientsPage(scope, main) {
     const trouble = new Trouble();
@@ -136,6 +148,12 @@ export function clientsPage(scope, main) {
         if (error) table.fail(error.message);
     });
     return "Clients";
+}
+
+/** The session that publishes a stream. */
+export async function publisherOf(key, signal) {
+    const query = { ...streamQuery(key), kind: "publish", limit: 1 };
+    return (await api.get("sessions", { query, signal, timeout: 20_000 })).sessions[0];
 }
 
 /** What a page of a stream shows: its first viewers. */

@@ -206,8 +206,10 @@ function describe({ node, load, facts, ...entry }) {
     const started = facts?.startedMillis;
     return {
         Role: words(node.role), Region: node.region, Version: node.version, Host: node.host,
-        Ports: Object.entries({ RTMP: node.rtmpPort, HTTP: node.httpPort, API: node.apiPort })
-            .filter(([, port]) => port).map((pair) => pair.join(" ")).join(", "),
+        Ports: Object.entries({
+            RTMP: node.rtmpPort, HTTP: node.httpPort, API: node.apiPort, SRT: node.srtPort, RTSP: node.rtspPort,
+            RTSPS: node.rtspsPort,
+        }).filter(([, port]) => port).map((pair) => pair.join(" ")).join(", "),
         Started: started && `${formatDate(started)} (${formatSpan((Date.now() - started) / 1000)} ago)`,
         "Last heard": entry.silentMillis < 3000 ? "now" : `${formatSpan(entry.silentMillis / 1000)} ago`,
         Viewers: viewersText(facts?.viewers) || formatCount(load.viewers),

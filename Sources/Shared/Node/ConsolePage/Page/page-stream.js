@@ -1,16 +1,17 @@
 // One stream: picture, what it is made of, the way it takes, and who watches.
 
+import { AddressBook } from "./console-addresses.js";
 import { api } from "./console-api.js";
 import { Chart, History } from "./console-charts.js";
 import { act, confirm } from "./console-dialog.js";
 import { badge, h, reconcile, setAttribute, setText } from "./console-dom.js";
 import {
-    describeTrack, formatBitRate, formatCount, formatSpan, plural, streamName, transportName, words,
+    describeTrack, formatBitRate, formatCount, formatPath, formatSpan, plural, streamName, transportName, words,
 } from "./console-format.js";
 import { debounced } from "./console-page.js";
 import { PlayerBox } from "./console-player.js";
 import { EventFeed, isAbout } from "./page-events.js";
-import { missingText, moreClientsAddress, sessionsOf, sessionTable } from "./page-clients.js";
+import { missingText, moreClientsAddress, publisherOf, sessionsOf, sessionTable } from "./page-clients.js";
 import { samplesOf } from "./page-overview.js";
 import { recordingTable } from "./page-recordings.js";
 import {
@@ -38,8 +39,8 @@ class RouteDrawing {
 
     show({ nodes }) {
         const holder = nodes.find(({ kind }) => kind === "holder");
-        const publisher = nodes.find(({ publisher: facts }) => facts)?.publisher;
         const forwarder = nodes.find(({ kind }) => kind === "publisher");
+        const publisher = forwarder?.publisher ?? holder?.publisher;
         const legs = {
             publisher: [
                 ...(publisher ? [{ id: "publisher", title: publisher.address, lines: [
@@ -171,7 +172,11 @@ function showTracks(list, tracks) {
     });
 }
 
-function factsOf(stream) {
+/** Transports that know how the network treats their publishers. */
+const knowsPath = ({ transport } = {}) => transport === "srt";
+
+/** `session` is the publisher's, as far as it is known. */
+function factsOf(stream, session) {
     const { publisher } = stream;
     const viewers = totalOf(stream.viewers);
     return {
@@ -184,6 +189,7 @@ function factsOf(stream) {
         GOP: stream.gopMillis ? `${(stream.gopMillis / 1000).toFixed(2)} s` : undefined,
         Silence: stream.silentMillis > 1000 ? formatSpan(stream.silentMillis / 1000) : undefined,
         Publisher: publisher && `${publisher.address} by ${transportName(publisher.transport)}`,
+        Network: knowsPath(publisher) && session ? formatPath(session) : undefined,
         "User agent": publisher?.userAgent,
         Origin: stream.node,
         Epoch: stream.isProvisional ? `${stream.epoch} (provisional)` : String(stream.epoch),
@@ -232,6 +238,9 @@ export function streamPage(scope, main, vhost, app, name) {
     const more = h("a", { href: moreClientsAddress(key), class: "end" }, "All clients");
     const recordings = recordingTable(scope, { omit: ["Stream"], empty: "There is no recording." });
     const actions = new Actions(scope, key, () => refresh());
+    const addresses = new AddressBook();
+    let publisher;
+    let publisherSession;
 
     const inside = (...content) => h("div", { class: "inside" }, content);
     main.append(
@@ -245,6 +254,8 @@ export function streamPage(scope, main, vhost, app, name) {
                         h("section", { class: "card" }, inside(node)))))),
                 h("div", { class: "stack" }, card("About", inside(facts)), card("Tracks", inside(tracks)))),
             card("Route", inside(route.content)),
+            h("section", { class: "card" }, h("header", {}, h("h2", {}, "Addresses"),
+                h("div", { class: "end" }, addresses.choice)), inside(addresses.node)),
             h("section", { class: "card" }, h("header", {}, h("h2", {}, "Viewers"), more), missing, viewers.node),
             h("div", { class: "columns" }, card("Recordings", recordings.node),
                 card("Events", new EventFeed(scope, { limit: 10, filter: query, fits: isAbout(key) }).node))));
@@ -256,7 +267,9 @@ export function streamPage(scope, main, vhost, app, name) {
         setAttribute(state, "title", streamMeaning(stream));
         recording.hidden = !stream.isRecording;
         actions.show(stream);
-        showFacts(facts, { ...factsOf(stream), ...troubleFacts(nodes) });
+        publisher = stream.publisher;
+        if (knowsPath(publisher) && !publisherSession) refreshPublisher();
+        showFacts(facts, { ...factsOf(stream, publisherSession), ...troubleFacts(nodes) });
         showTracks(tracks, stream.tracks);
         if (stream.gopMillis) gops.add(stream.gopMillis);
         gopChart.show(gops.samples);
@@ -275,6 +288,16 @@ export function streamPage(scope, main, vhost, app, name) {
         const history = await api.get("history", { query, signal: scope.signal });
         for (const [field, chart] of Object.entries(charts)) chart.show(samplesOf(history, field), history.endMillis);
         if (history.gopMillis) gops.adopt(samplesOf(history, "gopMillis"));
+    });
+    scope.every(15_000, async () => {
+        const asked = (action, limit) => api.get(`routes/${action}`, {
+            query: { ...query, format: "all", limit }, signal: scope.signal,
+        });
+        const [play, publish] = await Promise.all([asked("play", 8), asked("publish", 1)]);
+        addresses.show({ play: play.urls, publish: publish.urls });
+    });
+    const refreshPublisher = scope.every(5000, async () => {
+        publisherSession = knowsPath(publisher) ? await publisherOf(key, scope.signal) : undefined;
     });
     const refreshViewers = scope.every(5000, async () => {
         const list = await sessionsOf(key, viewerLimit, scope.signal);

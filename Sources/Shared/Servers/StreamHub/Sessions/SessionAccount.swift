@@ -118,6 +118,7 @@ package final class SessionAccount: Sendable {
         /// The text of an end that came before anybody could be told how the session is ended.
         var untoldEnd: String?
         var limits = SessionLimits()
+        var path: PathStatistics?
         var rates = SessionRates()
         /// Why the session was terminated, if it was.
         var end: SessionEnd?
@@ -177,6 +178,12 @@ package final class SessionAccount: Sendable {
     package var ip: String { self.forwardedAddress ?? self.address?.ipAddress ?? "unknown" }
 
     package var activity: SessionActivity? { self.state.withLock { $0.activity } }
+
+    /// How the network treats the session, as its transport last saw it; `nil` where it cannot tell.
+    package var path: PathStatistics? {
+        get { self.state.withLock { $0.path } }
+        set { self.state.withLock { $0.path = newValue } }
+    }
 
     // MARK: Ending
 

@@ -1,0 +1,196 @@
+import Logging
+import Media
+import NIOCore
+import NIOPosix
+import NIOSSL
+import RTSP
+import RTSPSessions
+import StreamHub
+import Synchronization
+
+/// Keeps one stream fetched.
+///
+/// States: *idle* → (demand) *connected*, which begins with the connecting and ends with the connection → *waiting* for the
+/// next try, or *idle* if nobody watches → … → *stopped*.
+// Safety: mutable state is touched on `loop` only.
+final class RTSPPull: @unchecked Sendable {
+    private enum State {
+        case idle
+        case connected(RTSPPullConnection)
+        case waiting(Scheduled<Void>)
+        case stopped
+    }
+
+    private static let maximumRedirects = 3
+    private static let lookInterval = TimeAmount.seconds(1)
+
+    let target: RTSPPullTarget
+    let server: RTSPServer
+    let configuration: RTSPPullConfiguration
+    let loop: any EventLoop
+    private(set) var logger: Logger
+    private var state = State.idle
+    private var failures = 0
+    /// Where the server sent us, and how often.
+    private var redirected: (url: RTSPURL, count: Int)?
+    /// The server has no TCP.
+    private var usesDatagrams: Bool
+    private var lookTimer: Scheduled<Void>?
+    private var lastWatched = NIODeadline.now()
+    /// When somebody read files of the stream last.
+    private let filesWantedAt = Atomic<UInt64>(0)
+
+    init(server: RTSPServer, target: RTSPPullTarget, configuration: RTSPPullConfiguration, logger: Logger) {
+        self.server = server
+        self.target = target
+        self.configuration = configuration
+        self.loop = server.nextLoop
+        self.usesDatagrams = target.delivery == .udp
+        self.logger = logger
+        self.logger[metadataKey: "stream"] = "\(target.app)/\(target.name)"
+        self.logger[metadataKey: "from"] = "\(target.url.printable)"
+    }
+
+    /// From any loop.
+    func demand() {
+        self.loop.execute {
+            self.lastWatched = .now()
+            if case .idle = self.state { self.connect() }
+        }
+    }
+
+    /// From any thread.
+    func filesWanted() { self.filesWantedAt.store(NIODeadline.now().uptimeNanoseconds, ordering: .relaxed) }
+
+    /// From any loop.
+    func stop() {
+        self.loop.execute {
+            let state = self.state
+            self.state = .stopped
+            self.lookTimer?.cancel()
+            switch state {
+            case .connected(let connection): connection.close()
+            case .waiting(let timer): timer.cancel()
+            case .idle, .stopped: break
+            }
+        }
+    }
+
+    // MARK: Connecting
+
+    private func connect() {
+        let url = self.redirected?.url ?? self.target.url
+        let connection = RTSPPullConnection(pull: self, url: url, delivery: self.usesDatagrams ? .udp : .tcp)
+        self.state = .connected(connection)
+        connection.connect()
+        if self.target.isOnDemand { self.look() }
+    }
+
+    /// The connection is over, or there is none. `wasPlaying`: media came.
+    func ended(_ connection: RTSPPullConnection, _ reason: RTSPPullEnd, wasPlaying: Bool) {
+        guard case .connected(let own) = self.state, own === connection else { return }
+        if wasPlaying { self.failures = 0 }
+        switch reason {
+        case .session(.redirected(let url)):
+            let count = (self.redirected?.count ?? 0) + 1
+            guard count <= Self.maximumRedirects else { break }
+            self.redirected = (url, count)
+            self.logger.info("redirected", metadata: ["to": "\(url.printable)"])
+            return self.connect()
+        case .session(.transportRefused) where self.target.delivery == .auto && !self.usesDatagrams:
+            self.usesDatagrams = true
+            self.logger.info("the server has no TCP: trying UDP")
+            return self.connect()
+        default: break
+        }
+        // The next try begins where the first did.
+        self.redirected = nil
+        if self.target.delivery == .auto { self.usesDatagrams = false }
+        if self.target.isOnDemand, self.isUnwatched || reason == .session(.closed) { return self.rest() }
+        // One line for a loss; a server that stays away is worth one line, too.
+        if self.failures == 0 {
+            self.logger.warning("fetching by RTSP failed", metadata: ["reason": "\(reason.text)"])
+        }
+        self.failures += 1
+        let first = max(self.configuration.firstPause.nanoseconds, 1)
+        let doubled = first << Int64(min(self.failures - 1, 20))
+        let longest = max(min(doubled, self.configuration.longestPause.nanoseconds), 1)
+        let pause = TimeAmount.nanoseconds(longest / 2 + Int64.random(in: 0...(longest / 2)))
+        self.state = .waiting(
+            self.loop.assumeIsolated().scheduleTask(in: pause) {
+                guard case .waiting = self.state else { return }
+                if self.target.isOnDemand, self.isUnwatched { return self.rest() }
+                self.connect()
+            })
+    }
+
+    private func rest() {
+        self.lookTimer?.cancel()
+        self.lookTimer = nil
+        self.failures = 0
+        self.state = .idle
+    }
+
+    // MARK: Demand
+
+    private var isUnwatched: Bool {
+        let files = NIODeadline.uptimeNanoseconds(self.filesWantedAt.load(ordering: .relaxed))
+        // Who left was seen at the last look.
+        return NIODeadline.now() - max(self.lastWatched, files) > self.configuration.linger + Self.lookInterval
+    }
+
+    /// Looks every second whether somebody watches.
+    private func look() {
+        self.lookTimer?.cancel()
+        self.lookTimer = self.loop.assumeIsolated().scheduleTask(in: Self.lookInterval) {
+            self.countViewers()
+            self.look()
+        }
+    }
+
+    private func countViewers() {
+        guard case .connected(let connection) = self.state else { return }
+        if let key = connection.key {
+            let totals = self.server.sessions.totals(of: key)
+            if totals.playerCount + totals.relays > 0 { self.lastWatched = .now() }
+            if let stream = self.server.hub.existing(key) {
+                stream.home.submit { stream.viewerCount }.hop(to: self.loop).assumeIsolated().whenSuccess { count in
+                    if count > 0 { self.lastWatched = .now() }
+                }
+            }
+        }
+        guard self.isUnwatched else { return }
+        self.logger.info("nobody watches: no longer fetched")
+        self.rest()
+        connection.close()
+    }
+}
+
+/// Why a connection ended.
+enum RTSPPullEnd: Error, Equatable {
+    case connecting(String)
+    case session(RTSPClientEnd)
+    /// The gate did not let the stream in, or took it away.
+    case refused(String)
+
+    /// In words for the log. Nothing in it is secret.
+    var text: String {
+        switch self {
+        case .connecting(let text): "cannot connect: \(text)"
+        case .refused(let text): text
+        case .session(let end):
+            switch end {
+            case .closed: "closed"
+            case .ended: "the server ended the stream"
+            case .protocolViolation(let error): "the server sent what is no RTSP: \(error)"
+            case .refused(let method, let status): "\(method.rawValue) was answered with \(status.rawValue)"
+            case .unauthorized: "user or password are wrong, or missing"
+            case .transportRefused: "the server does not send in this way"
+            case .redirected: "the server redirects too often"
+            case .unusable(let failure): "the server's description is of no use: \(failure)"
+            case .requestTimeout(let method): "\(method.rawValue) was not answered"
+            case .mediaTimeout: "no media came"
+            }
+        }
+    }
+}

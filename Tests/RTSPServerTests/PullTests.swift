@@ -1,0 +1,99 @@
+import Logging
+import Media
+import NIOCore
+import RTSP
+import RTSPSessions
+import StreamHub
+import TestSupport
+import Testing
+
+@testable import RTSPServer
+
+/// One server fetches from another.
+@Suite(.timeLimit(.minutes(2))) struct PullTests {
+    static func pulls(_ scene: Scene, _ targets: [RTSPPullTarget]) -> RTSPPulls {
+        var configuration = RTSPPullConfiguration()
+        configuration.firstPause = .milliseconds(20)
+        configuration.longestPause = .milliseconds(100)
+        configuration.linger = .milliseconds(500)
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        return RTSPPulls(server: scene.server, targets: targets, configuration: configuration, logger: logger)
+    }
+
+    private static func target(_ port: Int, delivery: RTSPPullTarget.Delivery, isOnDemand: Bool = false) throws
+        -> RTSPPullTarget
+    {
+        RTSPPullTarget(
+            app: "live", name: "copy", url: try RTSPURL(parsing: "rtsp://127.0.0.1:\(port)/live/a"),
+            delivery: delivery, isOnDemand: isOnDemand)
+    }
+
+    @Test(arguments: [RTSPPullTarget.Delivery.auto, .udp])
+    func `A stream is fetched, and again when it comes back`(_ delivery: RTSPPullTarget.Delivery) async throws {
+        let port = delivery == .udp ? 31_040 : 31_060
+        let camera = try await Scene(ports: port...port + 7)
+        let scene = try await Scene(ports: port + 8...port + 15)
+        let pulls = Self.pulls(scene, [try Self.target(camera.port, delivery: delivery)])
+        pulls.start()
+        let key = try StreamKey(app: "live", name: "copy")
+        for _ in 0..<2 {
+            let feed = try await camera.publish("a")
+            try await feed.pictures(5)
+            try await eventually("it is fetched") { !scene.accounts(on: key).isEmpty }
+            let client = try await scene.client()
+            try await eventually("pictures come") {
+                try await feed.pictures(1)
+                return try await client.request(.describe, "/live/copy").status == .ok
+            }
+            try await client.close()
+            try await feed.finish()
+            try await feed.stream.home.submit { feed.stream.endNow(.streamEnded) }.get()
+            try await eventually("its end is noticed") { scene.accounts(on: key).isEmpty }
+        }
+        pulls.stop()
+        try await scene.close()
+        try await camera.close()
+    }
+
+    @Test func `A stream on demand is fetched while somebody watches`() async throws {
+        let camera = try await Scene()
+        let scene = try await Scene()
+        let pulls = Self.pulls(scene, [try Self.target(camera.port, delivery: .tcp, isOnDemand: true)])
+        pulls.start()
+        let feed = try await camera.publish("a")
+        try await feed.pictures(5)
+        let key = try StreamKey(app: "live", name: "copy")
+        #expect(await pulls.demand(try StreamKey(app: "live", name: "other")) == nil)
+        #expect(scene.accounts(on: key).isEmpty)
+        #expect(await pulls.demand(key) == .seconds(10))
+        try await eventually("it is fetched") {
+            try await feed.pictures(1)
+            return !scene.accounts(on: key).isEmpty
+        }
+        let client = try await scene.client()
+        try await client.play("/live/copy")
+        // Longer than it would stay without a viewer.
+        for _ in 0..<20 {
+            try await feed.pictures(1)
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        #expect(!client.isClosed && !scene.accounts(on: key).isEmpty)
+        try await client.close()
+        // Nor does it end for those who read files of it.
+        for _ in 0..<20 {
+            pulls.filesWanted(of: key)
+            try await feed.pictures(1)
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        #expect(scene.accounts(on: key).contains { $0.activity?.kind == .publish })
+        try await eventually("nobody watches, so it is not fetched") {
+            try await feed.pictures(1)
+            return scene.accounts(on: key).allSatisfy { $0.activity?.kind != .publish }
+        }
+        try await eventually("the camera is left alone") { camera.server.connectionCount == 0 }
+        pulls.stop()
+        try await scene.close()
+        try await camera.close()
+    }
+}
