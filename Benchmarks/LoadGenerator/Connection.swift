@@ -1,8 +1,10 @@
+import LoadSupport
+
 /// One TCP connection of the load: a viewer or a publisher.
 final class Connection {
     enum Client {
         case rtmp(RTMPClient)
-        case flv(FLVClient)
+        case http(HTTPClient)
     }
 
     enum Phase: Equatable {
@@ -55,9 +57,9 @@ final class Connection {
         case .rtmp(var client):
             client.connected()
             self.client = .rtmp(client)
-        case .flv(var client):
+        case .http(var client):
             client.connected()
-            self.client = .flv(client)
+            self.client = .http(client)
         }
     }
 
@@ -66,15 +68,15 @@ final class Connection {
         switch self.client {
         case .rtmp(var client):
             // Emptied first, so that the parser's buffers have one owner and are not copied.
-            self.client = .flv(Self.vacant)
+            self.client = .http(Self.vacant)
             client.read(bytes, events: &events)
             client.receivedBytes(total: self.received)
             self.client = .rtmp(client)
             if case .failed(let reason) = client.state { return reason }
-        case .flv(var client):
-            self.client = .flv(Self.vacant)
+        case .http(var client):
+            self.client = .http(Self.vacant)
             client.read(bytes, events: &events)
-            self.client = .flv(client)
+            self.client = .http(client)
             if case .failed(let reason) = client.state { return reason }
         }
         return nil
@@ -87,6 +89,12 @@ final class Connection {
         if !client.outgoing.isEmpty { self.client = .rtmp(client) }
     }
 
+    /// What the viewer of a transport stream found wrong with it.
+    var transportStreamErrors: Int {
+        guard case .http(let client) = self.client, let check = client.transportStream else { return 0 }
+        return check.continuityErrors + check.damaged
+    }
+
     /// Takes what the protocol wants sent.
     func takeOutgoing() -> [UInt8] {
         switch self.client {
@@ -96,14 +104,14 @@ final class Connection {
             client.outgoing = []
             self.client = .rtmp(client)
             return bytes
-        case .flv(var client):
+        case .http(var client):
             guard !client.outgoing.isEmpty else { return [] }
             let bytes = client.outgoing
             client.outgoing = []
-            self.client = .flv(client)
+            self.client = .http(client)
             return bytes
         }
     }
 
-    private static let vacant = FLVClient(authority: "", path: "")
+    private static let vacant = HTTPClient(authority: "", path: "")
 }

@@ -1,16 +1,16 @@
 import ArgumentParser
 import Foundation
 
-/// Puts RTMP players, HTTP-FLV players and RTMP publishers on a server and measures what it delivers and costs.
+/// Puts players by RTMP, HTTP-FLV and HTTP-TS and RTMP publishers on a server and measures what it delivers and costs.
 @main
 struct LoadCommand: ParsableCommand {
     enum ViewerProtocol: String, ExpressibleByArgument {
-        case rtmp, flv
+        case rtmp, flv, ts
     }
 
     static let configuration = CommandConfiguration(
         commandName: "weir-bench-load",
-        abstract: "A load of RTMP and HTTP-FLV viewers and RTMP publishers from one process.",
+        abstract: "A load of RTMP, HTTP-FLV and HTTP-TS viewers and RTMP publishers from one process.",
         discussion: """
             Viewers are opened at --ramp a second, then the load runs for --warmup seconds, then --seconds are
             measured. Counted viewers do not answer RTMP pings: keep a run shorter than the server's ping timeout.
@@ -19,7 +19,7 @@ struct LoadCommand: ParsableCommand {
               weir-bench-load --publishers 500 --publish-url rtmp://127.0.0.1/live/p{n} --media bench.flv
             """)
 
-    @Option(help: "What viewers speak; by default what the URL's scheme says (rtmp:// or http://).")
+    @Option(help: "What viewers speak; by default what the URL says (rtmp://, or http:// and its ending).")
     var `protocol`: ViewerProtocol?
 
     @Option(help: "Where viewers go, with a numeric IPv4 host. {n} is the number of the stream.")
@@ -109,9 +109,8 @@ struct LoadCommand: ParsableCommand {
         plan.publishers = self.publishers
         if self.connections > 0 {
             plan.viewerEndpoint = try self.endpoint(self.url, option: "--url")
-            let isFLV = plan.viewerEndpoint?.scheme == .http
-            guard self.protocol == nil || (self.protocol == .flv) == isFLV else {
-                throw ValidationError("--protocol and the scheme of --url contradict each other.")
+            guard self.protocol.map({ $0.rawValue == plan.viewerProtocol }) ?? true else {
+                throw ValidationError("--protocol and --url contradict each other.")
             }
         }
         if self.publishers > 0 {

@@ -1,4 +1,5 @@
 import Glibc
+import LoadSupport
 import Polling
 
 /// What one run of the load generator does.
@@ -20,6 +21,12 @@ struct LoadPlan {
     var drainNanos: UInt64 = 100_000_000
     var chunkSize = 4096
     var servers: [Int32] = []
+
+    /// What viewers speak: `rtmp`, `flv` or `ts`.
+    var viewerProtocol: String {
+        guard let endpoint = self.viewerEndpoint, endpoint.scheme == .http else { return "rtmp" }
+        return HTTPClient.isTransportStream(endpoint.path) ? "ts" : "flv"
+    }
 }
 
 /// Runs the whole load in one thread around one epoll set.
@@ -80,6 +87,7 @@ struct LoadEngine: ~Copyable {
             memoryAfter: SystemProbe.memory(of: self.plan.servers), viewerRates: rates,
             viewersUp: self.connections.count(where: { !$0.isPublisher && [.counted, .sampled].contains($0.phase) }),
             publishersUp: self.connections.count(where: { $0.phase == .publishing }),
+            transportStreamErrors: self.connections.reduce(0) { $0 + $1.transportStreamErrors },
             counters: self.counters, firstFrame: self.firstFrame, failures: self.failures,
             publishedBitrate: self.media?.bitrate ?? 0)
     }
@@ -121,7 +129,7 @@ struct LoadEngine: ~Copyable {
                     application: names?.application ?? "live", stream: names?.stream ?? endpoint.path,
                     chunkSize: isPublisher ? self.plan.chunkSize : 4096))
         case .http:
-            client = .flv(FLVClient(authority: endpoint.authority, path: endpoint.path(stream: index)))
+            client = .http(HTTPClient(authority: endpoint.authority, path: endpoint.path(stream: index)))
         }
         let viewer = number - self.plan.publishers
         // Spread evenly, so that the sample is not only those who came first.
@@ -347,6 +355,7 @@ struct LoadResult {
     let viewerRates: [Double]
     let viewersUp: Int
     let publishersUp: Int
+    let transportStreamErrors: Int
     let counters: WindowCounters
     let firstFrame: MillisHistogram
     let failures: [String: Int]

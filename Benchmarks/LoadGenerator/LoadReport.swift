@@ -1,4 +1,5 @@
 import Foundation
+import LoadSupport
 
 /// The result of a run as it is printed: one line for people, JSON for programs.
 ///
@@ -18,6 +19,8 @@ struct LoadReport: Codable {
         let videoFramesPerSecond: Double
         let audioFramesPerSecond: Double
         let timestampsBack: Int
+        /// Packets of a transport stream that are missing or damaged, of sampled viewers, from their beginning.
+        let transportStreamErrors: Int
         let lagP50Millis: Double
         let lagP99Millis: Double
         let lagMaxMillis: Double
@@ -73,7 +76,7 @@ struct LoadReport: Codable {
             let used = Double(result.after[keyPath: keyPath]) - Double(result.before[keyPath: keyPath])
             return (used / nanos * 10_000).rounded() / 100
         }
-        self.protocolName = plan.viewers > 0 ? (plan.viewerEndpoint?.scheme == .http ? "flv" : "rtmp") : "publish"
+        self.protocolName = plan.viewers > 0 ? plan.viewerProtocol : "publish"
         self.windowSeconds = seconds
         self.failures = result.failures
         self.machine = Machine(
@@ -105,7 +108,8 @@ struct LoadReport: Codable {
             stalls: counters.stalls, longestGapMillis: counters.longestGapMillis, sampled: sampled,
             videoFramesPerSecond: Double(counters.videoFrames) / frames,
             audioFramesPerSecond: Double(counters.audioFrames) / frames,
-            timestampsBack: counters.timestampsBack, lagP50Millis: counters.lag.percentile(0.5),
+            timestampsBack: counters.timestampsBack, transportStreamErrors: result.transportStreamErrors,
+            lagP50Millis: counters.lag.percentile(0.5),
             lagP99Millis: counters.lag.percentile(0.99), lagMaxMillis: counters.lag.maximum)
     }
 

@@ -1,3 +1,5 @@
+import LoadSupport
+
 /// One audio, video or script message as a viewer sees it, without its payload.
 struct MediaEvent: Equatable {
     enum Kind: UInt8 {
@@ -12,6 +14,19 @@ struct MediaEvent: Equatable {
     /// The first bytes of the payload, most significant first, zero where it is shorter.
     let firstBytes: UInt16
     let byteCount: Int
+
+    init(kind: Kind, timestamp: UInt32, firstBytes: UInt16, byteCount: Int) {
+        self.kind = kind
+        self.timestamp = timestamp
+        self.firstBytes = firstBytes
+        self.byteCount = byteCount
+    }
+
+    /// What FLV would begin a unit of a transport stream with.
+    init(_ unit: TransportStreamCheck.Unit) {
+        let firstBytes: UInt16 = unit.isVideo ? (unit.isKeyframe ? 0x1701 : 0x2701) : 0xAF01
+        self.init(kind: unit.isVideo ? .video : .audio, timestamp: unit.millis, firstBytes: firstBytes, byteCount: 0)
+    }
 
     private var codec: UInt8 { UInt8(self.firstBytes >> 8) }
     private var packetType: UInt8 { UInt8(self.firstBytes & 0xFF) }

@@ -1,7 +1,10 @@
-/// The client side of HTTP-FLV: sends a GET, then finds the tags in the endless body, chunked or not.
+import LoadSupport
+
+/// The client side of a stream over HTTP: sends a GET, then reads the endless body, chunked or not: FLV, or a transport
+/// stream where the path ends so.
 ///
-/// Spec: RFC 9112 §6 and §7.1; FLV 10.1 annex E.4.
-struct FLVClient {
+/// Spec: RFC 9112 §6 and §7.1.
+struct HTTPClient {
     enum State: Equatable {
         case head, body
         case failed(String)
@@ -21,27 +24,26 @@ struct FLVClient {
     private let request: String
     private var head: [UInt8] = []
     private var framing = Framing.untilClose
-    private var header: [UInt8] = []
-    /// Bytes to the end of the current tag, and the tag.
-    private var skip = 0
-    private var tag: MediaEvent?
-    private var sawFileHeader = false
+    private var tags = FLVTagReader()
+    private(set) var transportStream: TransportStreamCheck?
+    private var units: [TransportStreamCheck.Unit] = []
 
     private static let maximumHead = 16_384
-    private static let tagHeader = 13  // 11 bytes, and the first two of the payload
 
     init(authority: String, path: String) {
         self.request =
             "GET /\(path) HTTP/1.1\r\nHost: \(authority)\r\nUser-Agent: weir-bench-load\r\nAccept: */*\r\n\r\n"
-        self.header.reserveCapacity(Self.tagHeader)
+        if Self.isTransportStream(path) { self.transportStream = TransportStreamCheck() }
     }
+
+    static func isTransportStream(_ path: String) -> Bool { path.prefix { $0 != "?" }.hasSuffix(".ts") }
 
     /// The TCP connection is there.
     mutating func connected() {
         self.outgoing.append(contentsOf: self.request.utf8)
     }
 
-    /// Reads what the server sent and appends the tags that it completes.
+    /// Reads what the server sent and appends what it completes.
     mutating func read(_ bytes: Span<UInt8>, events: inout [MediaEvent]) {
         var index = 0
         while index < bytes.count, self.state == .head {
@@ -102,44 +104,13 @@ struct FLVClient {
     }
 
     private mutating func readBody(_ bytes: Span<UInt8>, events: inout [MediaEvent]) {
-        var index = 0
-        while index < bytes.count {
-            if self.skip > 0 {
-                let count = min(self.skip, bytes.count - index)
-                self.skip -= count
-                index += count
-                if self.skip == 0, let tag = self.tag { events.append(tag) }
-                continue
-            }
-            self.header.append(bytes[index])
-            index += 1
-            guard self.header.count == Self.tagHeader else { continue }
-            if self.sawFileHeader {
-                self.tagBegan()
-            } else {
-                // FLV header and PreviousTagSize0 are 13 bytes, too.
-                guard self.header.starts(with: [0x46, 0x4C, 0x56]) else {
-                    self.state = .failed("the body is not FLV")
-                    return
-                }
-                self.sawFileHeader = true
-            }
-            self.header.removeAll(keepingCapacity: true)
+        if self.transportStream != nil {
+            self.transportStream?.read(bytes, units: &self.units)
+            for unit in self.units { events.append(MediaEvent(unit)) }
+            self.units.removeAll(keepingCapacity: true)
+        } else {
+            self.tags.read(bytes, events: &events)
+            if let failure = self.tags.failure { self.state = .failed(failure) }
         }
-    }
-
-    private mutating func tagBegan() {
-        let size = Int(self.header[1]) << 16 | Int(self.header[2]) << 8 | Int(self.header[3])
-        let timestamp =
-            UInt32(self.header[7]) << 24 | UInt32(self.header[4]) << 16 | UInt32(self.header[5]) << 8
-            | UInt32(self.header[6])
-        guard let kind = MediaEvent.Kind(rawValue: self.header[0] & 0x1F), size >= 2 else {
-            self.state = .failed("unexpected FLV tag type \(self.header[0]) of \(size) bytes")
-            return
-        }
-        let first = UInt16(self.header[11]) << 8 | UInt16(self.header[12])
-        self.tag = MediaEvent(kind: kind, timestamp: timestamp, firstBytes: first, byteCount: size)
-        // Two bytes of the payload are read, PreviousTagSize follows it.
-        self.skip = size - 2 + 4
     }
 }

@@ -3,19 +3,19 @@ import Glibc
 import Polling
 
 /// What processes and the machine have used up to one moment, from `/proc`. Spec: proc(5).
-struct SystemProbe: Sendable {
+package struct SystemProbe: Sendable {
     /// Nanoseconds of CPU of the watched processes together, and of their busiest thread.
-    let serverNanos: UInt64
-    let threadNanos: [String: UInt64]
+    package let serverNanos: UInt64
+    package let threadNanos: [String: UInt64]
     /// Nanoseconds of CPU of this process.
-    let loadNanos: UInt64
+    package let loadNanos: UInt64
     /// Nanoseconds in which a CPU of the machine was not idle, and in which the hypervisor took it away.
-    let machineNanos: UInt64
-    let stolenNanos: UInt64
-    let taken: UInt64
+    package let machineNanos: UInt64
+    package let stolenNanos: UInt64
+    package let taken: UInt64
 
     /// Reads all counters; a process that is gone counts as zero.
-    init(servers: [Int32]) {
+    package init(servers: [Int32]) {
         var threads: [String: UInt64] = [:]
         for pid in servers { threads.merge(Self.threads(of: pid)) { first, _ in first } }
         self.threadNanos = threads
@@ -26,7 +26,7 @@ struct SystemProbe: Sendable {
     }
 
     /// Resident and proportional memory of the watched processes together, in bytes.
-    static func memory(of servers: [Int32]) -> (resident: Int, proportional: Int) {
+    package static func memory(of servers: [Int32]) -> (resident: Int, proportional: Int) {
         var resident = 0
         var proportional = 0
         for pid in servers {
@@ -75,6 +75,15 @@ struct SystemProbe: Sendable {
     }
 
     private static let nanosPerTick = 1_000_000_000 / UInt64(max(1, sysconf(Int32(_SC_CLK_TCK))))
+
+    /// What a thread of a watched process is called; empty if it is gone.
+    package static func threadName(_ thread: String, of servers: [Int32]) -> String {
+        for pid in servers {
+            let name = Self.text("/proc/\(pid)/task/\(thread)/comm")
+            if !name.isEmpty { return String(name.prefix { $0 != "\n" }) }
+        }
+        return ""
+    }
 
     private static func text(_ path: String) -> String {
         guard let data = FileManager.default.contents(atPath: path) else { return "" }
