@@ -20,6 +20,8 @@ extension ClusterTests {
                 _ = try ClockPublisher.start(sandbox, to: origin.rtmp("live/clock"))
                 try await HLSTests.isPlayable(sandbox, edge, "live/clock", segments: 1)
                 try Self.watch(sandbox, edge.flv("live/clock"))
+                _ = try SRTClients.record(
+                    sandbox, SRTClients.url(edge.srtPort, "%23%21::r=live/clock"), to: "viewer.ts")
                 _ = try Media.publish(
                     sandbox, try await Media.makeSource(sandbox, seconds: 4), to: origin.rtmp("live"), loops: true,
                     name: "hostile", options: ["-rtmp_app", "live", "-rtmp_playpath", Self.hostileStream])

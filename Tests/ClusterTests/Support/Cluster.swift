@@ -51,6 +51,8 @@ final class ClusterNode: Sendable {
     var httpPort: Int { self.ports[1] }
     var apiPort: Int { self.ports[2] }
     var webRTCPort: Int { self.ports[3] }
+    var srtPort: Int { self.ports[4] }
+    var rtspPort: Int { self.ports[5] }
 
     init(
         _ name: String, role: String, ports: [Int], settings: [String: String], sandbox: Sandbox,
@@ -229,12 +231,13 @@ final class Cluster: Sendable {
     static func node(
         _ name: String, role: String, _ settings: [String: String], _ sandbox: Sandbox, _ launch: Launch = Launch()
     ) async throws -> ClusterNode {
-        let ports = try Sandbox.freePorts(4)
+        let ports = try Sandbox.freePorts(6)
         let host = launch.host
         let own = [
             "node.id": name, "node.advertise": "127.0.0.1", "rtmp.listen": "\(host):\(ports[0])",
             "http.listen": "\(host):\(ports[1])", "api.listen": "127.0.0.1:\(ports[2])",
-            "rtc.listen": "\(host):\(ports[3])",
+            "rtc.listen": "\(host):\(ports[3])", "srt.listen": "\(host):\(ports[4])",
+            "rtsp.listen": "\(host):\(ports[5])",
         ]
         let node = try ClusterNode(
             name, role: role, ports: ports, settings: own.merging(settings) { $1 }, sandbox: sandbox,

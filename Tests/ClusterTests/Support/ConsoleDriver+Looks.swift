@@ -149,7 +149,8 @@ extension ConsoleDriver {
             watch(page)
             for work in (
                     opens_with_sign_in, refuses_a_wrong_token, signs_in, shows_the_cluster, lists_streams,
-                    pages_long_lists, goes_back, shows_a_stream, plays, plays_by_webrtc, records,
+                    pages_long_lists, goes_back, shows_a_stream, gives_addresses, names_transports, plays,
+                    plays_by_webrtc, records,
                     closes_dialogs_by_keyboard,
                     searches_clients, keeps_hostile_names_as_text, kicks, tells_events_live, drains, sets_policies,
                     makes_tokens, hides_what_is_not_allowed, signs_out_when_the_token_is_revoked,

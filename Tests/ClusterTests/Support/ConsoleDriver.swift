@@ -208,6 +208,29 @@ enum ConsoleDriver {
             until(lambda: request["edge"] in text(".route .relay"), "the edge is on the way")
             until(lambda: page.locator("section:has(h2:text-is('Viewers')) tbody tr").count() > 0, "viewers")
 
+        def gives_addresses():
+            go(stream_page)
+            card = page.locator("section:has(h2:text-is('Addresses'))")
+            until(lambda: card.locator("li").count() >= 13, "addresses of all protocols")
+            lists = [item.inner_text().split("Copy") for item in card.locator("ul").all()]
+            for entries, mode in zip(lists, ("request", "publish")):
+                for word in ("rtmp://", "rtsp://", f"streamid=%23%21::r={request['app']}/{stream},m={mode}", ".flv"):
+                    check(any(word in entry for entry in entries), word, "is not among", entries)
+            check(any(f"/{stream}.ts" in entry for entry in lists[0]), "there is no HTTP-TS")
+            row = card.locator("ul").first.locator("li", has_text="srt://")
+            page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            row.locator("button").click()
+            copied = until(lambda: page.evaluate("navigator.clipboard.readText()"), "something was copied")
+            check(copied == row.locator(".code").inner_text(), "copied was", copied)
+
+        def names_transports():
+            go("#/clients")
+            until(lambda: "SRT" in text("main tbody"), "a viewer by SRT", 20)
+            page.select_option("main select >> nth=1", "srt")
+            until(lambda: "HTTP-FLV" not in text("main tbody"), "only SRT")
+            until(lambda: "RTT" in text("main tbody .network") and "sent again" in text("main tbody .network"),
+                  "how the network treats it")
+
         def plays():
             go(stream_page)
             page.click(".playerStart")
