@@ -127,7 +127,11 @@ import Testing
         ]
         for text in texts {
             for count in 0...text.utf8.count {
-                _ = try? AuthenticationCredentials(parsing: String(decoding: text.utf8.prefix(count), as: UTF8.self))
+                let prefix = String(decoding: text.utf8.prefix(count), as: UTF8.self)
+                let credentials = try? AuthenticationCredentials(parsing: prefix)
+                // Nothing, and a scheme that is not whole, are no credentials; the whole header is.
+                if count < 5 { #expect(credentials == nil, "\(prefix)") }
+                if count == text.utf8.count { #expect(credentials != nil, "\(prefix)") }
             }
         }
     }
