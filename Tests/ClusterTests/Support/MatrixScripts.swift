@@ -286,9 +286,10 @@ enum MatrixScripts {
             offer_only([codec], [sound])
             aiortc.rtcrtpsender.random32 = lambda: ORIGIN
             await connect(connection, url)
+            # Senders choose where their timestamps begin once they are connected.
+            for sender in connection.getSenders():
+                await asyncio.wait_for(sender._RTCRtpSender__rtp_started.wait(), 10)
             aiortc.rtcrtpsender.random32 = aiortc.utils.random32
-            while connection.connectionState != "connected":
-                await asyncio.sleep(0.01)
             start.now()
             # Reports in front of the first packets: sound and picture are together from the beginning.
             for sender in connection.getSenders():
