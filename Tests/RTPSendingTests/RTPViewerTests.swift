@@ -332,6 +332,25 @@ struct RTPViewerTests {
         #expect(!differences.isEmpty)
     }
 
+    @Test("audio and video stay aligned in reports when a stalled source sends one of them late")
+    func reportAfterStall() throws {
+        var stream = TestStream.live()
+        let viewer = TestViewer()
+        try viewer.start(stream, now: .millis(0))
+        try self.play(viewer, &stream, count: 60)
+        // The sound came in time; of the pictures, one came a second after it was due.
+        try viewer.send(stream.audio(2_400, now: .millis(2_400)), stream, now: .millis(2_400))
+        try viewer.send(stream.video(2_400, now: .millis(3_400)), stream, now: .millis(3_400))
+        let packets = try RTCPPacket.parseCompound(try #require(viewer.report(now: .millis(3_450))))
+        guard case .senderReport(let video) = packets[0], case .senderReport(let audio) = packets[1] else {
+            Issue.record("\(packets)")
+            return
+        }
+        #expect(video.ntpTime == audio.ntpTime)
+        let distance = Int64(video.rtpTimestamp) * 48 - Int64(audio.rtpTimestamp) * 90
+        #expect(abs(distance) <= 90 * 2, "sound is \(distance / 90 / 48) ms from its picture")
+    }
+
     @Test("a viewer takes at most 4 KB, after everything happened to it")
     func memory() throws {
         var stream = TestStream.live()

@@ -33,7 +33,7 @@ struct ReportClock {
         return NTPTime(value: self.startNTP.value &+ UInt64(bitPattern: seconds) << 32 &+ fraction)
     }
 
-    /// The stream's time at `now`, given the track's last frame: `time` arrived at `arrival`.
+    /// The stream's time at `now`, given the last frame to come of any track: `time` arrived at `arrival`.
     mutating func time(at now: NIODeadline, time: MediaTime, arrival: NIODeadline) -> MediaTime {
         let measured = MediaTime(ticks: time.ticks + Self.ticks(now - arrival))
         if let point = self.point {
@@ -74,11 +74,12 @@ extension RTPViewer {
         guard now >= self.nextReport else { return false }
         self.nextReport = now + self.configuration.reportInterval
         self.estimator.expire(now: now)
-        let start = buffer.writerIndex
+        let tracks = [self.video, self.audio].compactMap { $0 }.filter { $0.packetCount > 0 }
+        // Asked once: if each track drew the line anew, players would align them to two lines.
+        guard let newest = tracks.max(by: { $0.pointArrival < $1.pointArrival }) else { return false }
+        let time = self.clock.time(at: now, time: newest.pointTime, arrival: newest.pointArrival)
         var chunks: [RTCPSourceDescription.Chunk] = []
-        for kind in [MediaKind.video, .audio] {
-            guard let track = kind == .video ? self.video : self.audio, track.packetCount > 0 else { continue }
-            let time = self.clock.time(at: now, time: track.pointTime, arrival: track.pointArrival)
+        for track in tracks {
             let report = RTCPSenderReport(
                 ssrc: track.ssrc, ntpTime: self.clock.ntp(at: now), rtpTimestamp: track.timestamp(at: time),
                 packetCount: track.packetCount, octetCount: track.octetCount)
@@ -86,7 +87,6 @@ extension RTPViewer {
             let name = RTCPSourceDescription.Item(type: 1, text: ByteBuffer(string: self.configuration.cname))
             chunks.append(.init(ssrc: track.ssrc, items: [name]))
         }
-        guard buffer.writerIndex > start else { return false }
         RTCPPacket.sourceDescription(RTCPSourceDescription(chunks: chunks)).write(into: &buffer)
         return true
     }
