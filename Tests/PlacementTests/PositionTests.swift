@@ -104,6 +104,17 @@ import Testing
             #expect(position.discontinuitySequence > base)
         }
     }
+
+    @Test("a number that was reported without a time is no reason to skip all since 1970")
+    func untimed() {
+        let now = self.own.endMillis + 1_000
+        let base = SegmentNumbering.base(nowMillis: now)
+        let untimed = MediaPosition(nextSequence: base - 600, discontinuitySequence: base - 600, endMillis: 0)
+        let position = MediaPosition.resumption(own: nil, reported: untimed, wasLastHolder: false, nowMillis: now)
+        #expect((base...base + 100).contains(position.nextSequence))
+        #expect((base...base + 100).contains(position.discontinuitySequence))
+        #expect(position.endMillis == now)
+    }
 }
 
 @Suite("a node that comes back") struct ReturnTests {

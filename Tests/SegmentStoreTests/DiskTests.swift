@@ -19,6 +19,7 @@ struct DiskTests {
         let folder = try Folder()
         var station = try await Station(folder)
         var source = try await station.publish()
+        #expect(station.store.position(of: try Station.key()) == nil)
         try await source.send(seconds: 6)
         try await source.leave()
         await station.settle()

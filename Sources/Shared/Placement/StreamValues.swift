@@ -61,7 +61,7 @@ package struct MediaPosition: Sendable, Hashable, Codable {
     /// The media sequence number that comes next, and the discontinuity sequence of the segments before it.
     package var nextSequence: UInt64
     package var discontinuitySequence: UInt64
-    /// The wall-clock end of the last segment, in milliseconds since 1970.
+    /// The wall-clock end of the last segment, in milliseconds since 1970; 0 if it is not known.
     package var endMillis: Int64
 
     package init(nextSequence: UInt64, discontinuitySequence: UInt64, endMillis: Int64) {
@@ -85,7 +85,8 @@ package struct MediaPosition: Sendable, Hashable, Codable {
     ///
     /// `own` is what the node itself wrote last, `reported` what the coordinator heard of all nodes. Only a node that held
     /// the key last knows exactly how far it came; all others leave room for what may have been written since the last
-    /// that is known. A node that is told nothing starts beyond every number that can have been given out.
+    /// that is known. A node that is told nothing, or a number without a time, starts beyond every number that can have
+    /// been given out.
     package static func resumption(
         own: MediaPosition?, reported: MediaPosition?, wasLastHolder: Bool, nowMillis: Int64
     ) -> MediaPosition {
@@ -94,10 +95,11 @@ package struct MediaPosition: Sendable, Hashable, Codable {
         guard var position = self.farthest(own, reported) else {
             return MediaPosition(nextSequence: base, discontinuitySequence: base, endMillis: nowMillis)
         }
-        let skipped = SegmentNumbering.most(in: nowMillis - position.endMillis) + self.slack
+        let isTimed = position.endMillis > 0
+        let skipped = (isTimed ? SegmentNumbering.most(in: nowMillis - position.endMillis) : 0) + self.slack
         position.nextSequence += skipped
         position.discontinuitySequence += skipped
-        if reported == nil {
+        if reported == nil || !isTimed {
             position.nextSequence = max(position.nextSequence, base)
             position.discontinuitySequence = max(position.discontinuitySequence, base)
         }

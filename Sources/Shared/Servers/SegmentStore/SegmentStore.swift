@@ -101,9 +101,10 @@ package final class SegmentStore: MediaObjectSource {
         tap.sourceEnded(isFinal: true)
     }
 
-    /// Where a stream that is packaged here stands, for the coordinator.
+    /// Where a stream that is packaged here stands, for the coordinator; `nil` before its first segment.
     package func position(of key: StreamKey) -> PackagingPosition? {
-        self.state.withLock { $0.shelves[key]?.position ?? $0.positions[key] }
+        let position = self.state.withLock { $0.shelves[key]?.position ?? $0.positions[key] }
+        return position.flatMap { $0.endMillis > 0 ? $0 : nil }
     }
 
     /// Tells where a stream stood when it was last reported in the cluster. If this origin does not know better, it goes
