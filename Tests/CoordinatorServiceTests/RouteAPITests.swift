@@ -10,6 +10,7 @@ extension ControlAPITests {
     /// The ports of a node of this version.
     private func withPorts(_ node: inout NodeDescription) {
         (node.srtPort, node.rtspPort, node.rtspsPort) = (10_080, 8_554, 322)
+        node.takesPostedFLV = true
     }
 
     @Test("players and publishers are sent to SRT, RTSP, HTTP-TS and posted FLV where nodes have them")
@@ -40,6 +41,20 @@ extension ControlAPITests {
             // The ports are those of the list of nodes, too.
             let nodes = try await answer(url + "nodes", headers: asAdmin).decoded(as: NodeList.self).nodes
             #expect(nodes.map(\.node.srtPort) == [10_080, 10_080])
+        }
+    }
+
+    @Test("nobody is sent to post FLV where it is not taken", arguments: [false, nil])
+    func postedFLV(isTaken: Bool?) async throws {
+        try await self.with { coordinator, url in
+            try await FakeNode(coordinator, "o") { node in
+                self.withPorts(&node)
+                node.takesPostedFLV = isTaken
+            }.join(FakeNode.holding(try self.key("x")))
+            for (action, count) in [("play", 1), ("publish", 0)] {
+                let found = try await answer(url + "routes/\(action)?app=live&name=x&format=flv", headers: asAdmin)
+                #expect(try found.decoded(as: MediaURLs.self).urls.count == count, "\(action)")
+            }
         }
     }
 

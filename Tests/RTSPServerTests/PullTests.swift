@@ -37,6 +37,8 @@ import Testing
         let pulls = Self.pulls(scene, [try Self.target(camera.port, delivery: delivery)])
         pulls.start()
         let key = try StreamKey(app: "live", name: "copy")
+        try await eventually("it is waited for") { pulls.snapshots[0].state == .waiting }
+        #expect(pulls.snapshots[0].lastError == "DESCRIBE was answered with 404")
         for _ in 0..<2 {
             let feed = try await camera.publish("a")
             try await feed.pictures(5)
@@ -46,12 +48,17 @@ import Testing
                 try await feed.pictures(1)
                 return try await client.request(.describe, "/live/copy").status == .ok
             }
+            let told = pulls.snapshots[0]
+            #expect(told.stream == "live/copy" && told.url == "rtsp://127.0.0.1:\(camera.port)/live/a")
+            #expect(told.state == .live && told.receivedBytes > 100 && told.attempts > 1)
             try await client.close()
             try await feed.finish()
             try await feed.stream.home.submit { feed.stream.endNow(.streamEnded) }.get()
             try await eventually("its end is noticed") { scene.accounts(on: key).isEmpty }
+            try await eventually("and told") { pulls.snapshots[0].state != .live }
         }
         pulls.stop()
+        try await eventually("it is fetched no more") { pulls.snapshots[0].state == .idle }
         try await scene.close()
         try await camera.close()
     }
@@ -65,7 +72,7 @@ import Testing
         try await feed.pictures(5)
         let key = try StreamKey(app: "live", name: "copy")
         #expect(await pulls.demand(try StreamKey(app: "live", name: "other")) == nil)
-        #expect(scene.accounts(on: key).isEmpty)
+        #expect(scene.accounts(on: key).isEmpty && pulls.snapshots[0].state == .idle)
         #expect(await pulls.demand(key) == .seconds(10))
         try await eventually("it is fetched") {
             try await feed.pictures(1)
@@ -92,6 +99,7 @@ import Testing
             return scene.accounts(on: key).allSatisfy { $0.activity?.kind != .publish }
         }
         try await eventually("the camera is left alone") { camera.server.connectionCount == 0 }
+        #expect(pulls.snapshots[0].state == .idle && pulls.snapshots[0].attempts == 1)
         pulls.stop()
         try await scene.close()
         try await camera.close()

@@ -77,8 +77,7 @@ package struct NodeDescription: Sendable, Hashable, Codable {
     package var httpPort: Int
     /// 0 when the node has no API that others may reach.
     package var apiPort: Int
-    /// UDP. 0 when SRT is off; `nil` for nodes of versions that know no SRT, no RTSP, no transport streams over HTTP and
-    /// no publishers over HTTP.
+    /// UDP. 0 when SRT is off; `nil` for nodes of versions that know no SRT, no RTSP and no transport streams over HTTP.
     package var srtPort: Int?
     /// 0 when RTSP is off; `nil` as for `srtPort`.
     package var rtspPort: Int?
@@ -87,12 +86,14 @@ package struct NodeDescription: Sendable, Hashable, Codable {
     /// It can bring streams that nobody publishes when somebody wants to play them, such as a camera's; `nil` as for
     /// `srtPort`.
     package var suppliesStreams: Bool?
+    /// It takes FLV that is posted; `nil` as for `srtPort`.
+    package var takesPostedFLV: Bool?
     package var version: String
 
     package init(
         id: NodeID, instance: String, role: NodeRole, region: String = "", host: String, rtmpPort: Int,
         httpPort: Int = 0, apiPort: Int = 0, srtPort: Int? = nil, rtspPort: Int? = nil, rtspsPort: Int? = nil,
-        suppliesStreams: Bool? = nil, version: String = ""
+        suppliesStreams: Bool? = nil, takesPostedFLV: Bool? = nil, version: String = ""
     ) {
         self.id = id
         self.instance = instance
@@ -106,6 +107,7 @@ package struct NodeDescription: Sendable, Hashable, Codable {
         self.rtspPort = rtspPort
         self.rtspsPort = rtspsPort
         self.suppliesStreams = suppliesStreams
+        self.takesPostedFLV = takesPostedFLV
         self.version = version
     }
 
@@ -123,7 +125,7 @@ package struct NodeDescription: Sendable, Hashable, Codable {
         for (port, field) in others where !(0...65_535).contains(port) { throw .outOfRange(field) }
     }
 
-    /// The node has media over HTTP beside FLV, HLS and DASH, and takes publishers there.
+    /// The node has media over HTTP beside FLV, HLS and DASH.
     package var servesTransportStreams: Bool { self.httpPort > 0 && self.srtPort != nil }
 
     private static func checkLength(

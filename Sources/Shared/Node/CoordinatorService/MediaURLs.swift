@@ -98,7 +98,7 @@ struct MediaURLs: Codable, Hashable {
         return switch `protocol` {
         case .rtmp: true
         case .wsFLV, .hls, .dash, .webRTC: node.httpPort > 0
-        case .flv: toPublish ? node.servesTransportStreams : node.httpPort > 0
+        case .flv: node.httpPort > 0 && (!toPublish || node.takesPostedFLV == true)
         case .ts: node.servesTransportStreams
         case .srt: (node.srtPort ?? 0) > 0
         case .rtsp: (node.rtspPort ?? 0) > 0

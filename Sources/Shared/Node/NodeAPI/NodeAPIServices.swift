@@ -290,7 +290,8 @@ package struct NodePull: Sendable, Hashable {
     package var stream: String
     /// Host and path without user, password and query.
     package var source: String
-    /// `connecting`, `live` or `waiting` for the next try, or for the other server's call.
+    /// `connecting`, `live`, `waiting` for the next try or for the other server's call, or `idle` while nobody watches a
+    /// stream on demand.
     package var state: String
     package var receivedBytes: UInt64
     package var attempts: Int

@@ -67,19 +67,22 @@ extension NodeMetrics {
     }
 
     func forwards(_ metrics: inout Exposition) {
-        func family(_ name: String, _ help: String, _ states: [String]) {
+        func family(_ name: String, _ help: String, _ states: [String], of known: [String]) {
             let counts = Dictionary(states.map { ($0, 1) }, uniquingKeysWith: +)
             metrics.family(name, .gauge, help) { samples in
-                for state in ["live", "connecting", "waiting"] {
+                for state in known {
                     samples.add(counts[state] ?? 0, [MetricLabel("state", state)])
                 }
             }
         }
+        let known = ["live", "connecting", "waiting"]
         if let forwards = self.services.forwards?() {
-            family("weir_forwards", "Streams on their way to other servers, by state.", forwards.map(\.state))
+            let help = "Streams on their way to other servers, by state."
+            family("weir_forwards", help, forwards.map(\.state), of: known)
         }
         if let pulls = self.services.pulls?() {
-            family("weir_pulls", "Streams that are fetched from other servers, by state.", pulls.map(\.state))
+            let help = "Streams that are fetched from other servers and cameras, by state."
+            family("weir_pulls", help, pulls.map(\.state), of: known + ["idle"])
         }
     }
 

@@ -18,6 +18,7 @@ import NodeConfiguration
 import ObjectCache
 import ProcessStats
 import RTMPServer
+import RTSPServer
 import SRTServer
 import Recorder
 import SegmentStore
@@ -65,7 +66,13 @@ extension NodeParts {
             }
         }
         if let srt = self.srt { services.srt = { NodeSRTFigures(srt.totals) } }
-        if let pulls = self.srtPulls { services.pulls = { pulls.snapshots.map(NodePull.init) } }
+        let calls = self.srtPulls
+        let cameras = self.rtspPulls.flatMap { $0.isEmpty ? nil : $0 }
+        if calls != nil || cameras != nil {
+            services.pulls = {
+                (calls?.snapshots ?? []).map(NodePull.init) + (cameras?.snapshots ?? []).map(NodePull.init)
+            }
+        }
         if let server = self.transportStreams {
             services.transportStreams = { NodeTSFigures(await server.statistics()) }
         }

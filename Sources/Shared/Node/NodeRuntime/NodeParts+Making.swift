@@ -157,6 +157,7 @@ extension NodeParts {
             rtspPort: settings.rtsp.isEnabled ? settings.rtsp.listen.first?.port ?? 0 : 0,
             rtspsPort: settings.rtsp.isEnabled ? settings.rtsp.tls.listen.first?.port ?? 0 : 0,
             suppliesStreams: settings.role == .origin && settings.bringsStreams,
+            takesPostedFLV: settings.http.takesPublishers,
             version: WeirVersion.current)
         var configuration = ClusterLinkConfiguration(
             coordinators: settings.cluster.coordinator.map(\.description), secret: settings.cluster.secret.value,

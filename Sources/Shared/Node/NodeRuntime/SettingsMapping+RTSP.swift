@@ -1,5 +1,6 @@
 import Logging
 import NIOCore
+import NodeAPI
 import NodeConfiguration
 import RTSP
 import RTSPServer
@@ -69,5 +70,14 @@ extension StreamSettings {
         settings.players = self.rtsp.players.map { RTSPAccount(name: $0.name, password: $0.password) }
         settings.playWait = self.rtsp.playWait
         return settings
+    }
+}
+
+extension NodePull {
+    init(_ pull: RTSPPullSnapshot) {
+        self.init(
+            stream: pull.stream, source: pull.url, state: pull.state.rawValue, receivedBytes: pull.receivedBytes,
+            attempts: pull.attempts)
+        self.lastError = pull.lastError
     }
 }

@@ -8,6 +8,30 @@ import RTSPSessions
 import StreamHub
 import Synchronization
 
+/// A stream that is fetched, for the API.
+package struct RTSPPullSnapshot: Sendable, Hashable {
+    package enum State: String, Sendable, CaseIterable {
+        /// On demand, and nobody watches.
+        case idle
+        case connecting
+        /// The stream is published here.
+        case live
+        /// For the next try.
+        case waiting
+    }
+
+    /// The stream here, as `app/name`.
+    package var stream: String
+    /// Without user, password and query.
+    package var url: String
+    package var state = State.idle
+    package var attempts = 0
+    /// Why the last connection ended, or did not come about; empty if there was none.
+    package var lastError = ""
+    /// Of the connection that stands.
+    package var receivedBytes: UInt64 = 0
+}
+
 /// Keeps one stream fetched.
 ///
 /// States: *idle* → (demand) *connected*, which begins with the connecting and ends with the connection → *waiting* for the
@@ -37,6 +61,8 @@ final class RTSPPull: @unchecked Sendable {
     private var usesDatagrams: Bool
     private var lookTimer: Scheduled<Void>?
     private var lastWatched = NIODeadline.now()
+    /// What is told from any thread, and whose bytes.
+    private let told: Mutex<(snapshot: RTSPPullSnapshot, account: SessionAccount?)>
     /// When somebody read files of the stream last.
     private let filesWantedAt = Atomic<UInt64>(0)
 
@@ -46,9 +72,28 @@ final class RTSPPull: @unchecked Sendable {
         self.configuration = configuration
         self.loop = server.nextLoop
         self.usesDatagrams = target.delivery == .udp
+        self.told = Mutex((RTSPPullSnapshot(stream: "\(target.app)/\(target.name)", url: target.url.printable), nil))
         self.logger = logger
         self.logger[metadataKey: "stream"] = "\(target.app)/\(target.name)"
         self.logger[metadataKey: "from"] = "\(target.url.printable)"
+    }
+
+    /// From any thread.
+    var snapshot: RTSPPullSnapshot {
+        self.told.withLock { told in
+            var snapshot = told.snapshot
+            snapshot.receivedBytes = told.account?.receivedBytes ?? 0
+            return snapshot
+        }
+    }
+
+    private func tell(_ state: RTSPPullSnapshot.State, of account: SessionAccount? = nil, error: String? = nil) {
+        self.told.withLock { told in
+            told.snapshot.state = state
+            told.account = account
+            if state == .connecting { told.snapshot.attempts += 1 }
+            if let error { told.snapshot.lastError = error }
+        }
     }
 
     /// From any loop.
@@ -67,6 +112,7 @@ final class RTSPPull: @unchecked Sendable {
         self.loop.execute {
             let state = self.state
             self.state = .stopped
+            self.tell(.idle)
             self.lookTimer?.cancel()
             switch state {
             case .connected(let connection): connection.close()
@@ -82,8 +128,15 @@ final class RTSPPull: @unchecked Sendable {
         let url = self.redirected?.url ?? self.target.url
         let connection = RTSPPullConnection(pull: self, url: url, delivery: self.usesDatagrams ? .udp : .tcp)
         self.state = .connected(connection)
+        self.tell(.connecting)
         connection.connect()
         if self.target.isOnDemand { self.look() }
+    }
+
+    /// The stream is published.
+    func began(_ connection: RTSPPullConnection, _ account: SessionAccount) {
+        guard case .connected(let own) = self.state, own === connection else { return }
+        self.tell(.live, of: account)
     }
 
     /// The connection is over, or there is none. `wasPlaying`: media came.
@@ -112,6 +165,7 @@ final class RTSPPull: @unchecked Sendable {
             self.logger.warning("fetching by RTSP failed", metadata: ["reason": "\(reason.text)"])
         }
         self.failures += 1
+        self.tell(.waiting, error: reason.text)
         let first = max(self.configuration.firstPause.nanoseconds, 1)
         let doubled = first << Int64(min(self.failures - 1, 20))
         let longest = max(min(doubled, self.configuration.longestPause.nanoseconds), 1)
@@ -129,6 +183,7 @@ final class RTSPPull: @unchecked Sendable {
         self.lookTimer = nil
         self.failures = 0
         self.state = .idle
+        self.tell(.idle)
     }
 
     // MARK: Demand

@@ -274,6 +274,7 @@ final class RTSPPullConnection: PublisherConnection, @unchecked Sendable {
             sessions.begin(
                 account, SessionActivity(kind: .publish, key: key, transport: self.transport, epoch: sink.epoch))
         }
+        self.pull.began(self, account)
         self.pull.logger.info("fetching by RTSP")
         for (packet, track, isControl) in self.held {
             publication.receive(packet, track: track, isControl: isControl, now: .now())

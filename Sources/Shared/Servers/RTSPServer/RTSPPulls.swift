@@ -84,6 +84,12 @@ package final class RTSPPulls: StreamSupplier {
             uniquingKeysWith: { first, _ in first })
     }
 
+    /// There is nothing to fetch.
+    package var isEmpty: Bool { self.tasks.isEmpty }
+
+    /// All streams, in the order of the targets. From any thread.
+    package var snapshots: [RTSPPullSnapshot] { self.tasks.map(\.snapshot) }
+
     /// Begins to fetch what is always fetched.
     package func start() { for task in self.tasks where !task.target.isOnDemand { task.demand() } }
 
