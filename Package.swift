@@ -147,7 +147,7 @@ let layer4: [Target] = [
             "Media", "Streaming", "StreamHub", "MediaObjects", "MediaStorage", "CLibAV", nioCore, nioPosix, crypto,
             logging,
         ]),
-    module("StreamHub", in: "Servers/", ["Media", "Streaming", nioCore]),
+    module("StreamHub", in: "Servers/", ["Media", "Streaming", nioCore, nioPosix]),
     module(
         "TSServer", in: "Servers/",
         [

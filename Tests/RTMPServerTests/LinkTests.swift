@@ -208,7 +208,9 @@ struct LinkTests {
             await #expect(throws: RTMPLinkEnd.self) { try await refused.start(Self.remote(fixture)) }
             await fixture.server.stopAccepting()
             let lost = Forward(fixture)
-            await #expect(throws: RTMPLinkEnd.self) { try await lost.start(Self.remote(fixture, name: "other")) }
+            let remote = try Self.remote(fixture, name: "other")
+            let cause = "cannot connect to \(remote.host):\(remote.port): Connection refused"
+            await #expect(throws: RTMPLinkEnd.failed(cause)) { try await lost.start(remote) }
             #expect(refused.losses.values.isEmpty)
             #expect(lost.losses.values.isEmpty)
             try await refused.finish()

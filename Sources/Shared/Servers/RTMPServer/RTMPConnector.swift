@@ -102,7 +102,7 @@ package final class RTMPPull: RTMPLinkOwner, @unchecked Sendable {
         self.handler = handler
         let bound = NIOLoopBound(handler, eventLoop: self.loop)
         remote.connect(on: self.loop, timeout: connectTimeout) { bound.value }.assumeIsolated().whenFailure { error in
-            self.linkEnded(.failed("cannot connect to \(remote.host):\(remote.port): \(error)"))
+            self.linkEnded(.failed("cannot connect to \(remote.host):\(remote.port): \(ConnectFailure.text(error))"))
         }
     }
 
@@ -193,7 +193,7 @@ package final class RTMPForward: MediaSink, RTMPLinkOwner, @unchecked Sendable {
         self.handler = handler
         let bound = NIOLoopBound(handler, eventLoop: loop)
         remote.connect(on: loop, timeout: self.connectTimeout) { bound.value }.assumeIsolated().whenFailure { error in
-            self.linkEnded(.failed("cannot connect to \(remote.host):\(remote.port): \(error)"))
+            self.linkEnded(.failed("cannot connect to \(remote.host):\(remote.port): \(ConnectFailure.text(error))"))
         }
         return promise.futureResult
     }

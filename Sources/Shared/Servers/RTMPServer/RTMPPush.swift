@@ -131,7 +131,8 @@ package final class RTMPPush: RTMPLinkOwner, @unchecked Sendable {
             }
             .connect(host: target.host, port: target.port)
             .hop(to: self.loop).assumeIsolated().whenFailure { error in
-                self.linkEnded(.failed("cannot connect to \(target.host):\(target.port): \(error)"))
+                let cause = ConnectFailure.text(error)
+                self.linkEnded(.failed("cannot connect to \(target.host):\(target.port): \(cause)"))
             }
     }
 

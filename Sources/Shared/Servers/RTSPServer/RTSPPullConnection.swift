@@ -80,7 +80,8 @@ final class RTSPPullConnection: PublisherConnection, @unchecked Sendable {
                 self.active(channel)
             }
             .assumeIsolated().whenFailure { error in
-                self.over(error as? RTSPPullEnd ?? .connecting("\(url.host):\(url.port): \(error)"))
+                let cause = ConnectFailure.text(error)
+                self.over(error as? RTSPPullEnd ?? .connecting("\(url.host):\(url.port): \(cause)"))
             }
     }
 
@@ -112,7 +113,7 @@ final class RTSPPullConnection: PublisherConnection, @unchecked Sendable {
     }
 
     func failed(_ error: any Error) {
-        self.over(.connecting("\(error)"))
+        self.over(.connecting(ConnectFailure.text(error)))
     }
 
     // MARK: The session

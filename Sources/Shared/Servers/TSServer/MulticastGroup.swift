@@ -1,6 +1,7 @@
 import Glibc
 import NIOCore
 import NIOPosix
+import StreamHub
 
 /// A group that a socket joins, on an interface, with any sender or with one. Spec: RFC 3678 §5.
 struct MulticastGroup {
@@ -76,7 +77,9 @@ struct MulticastGroup {
             status = unsafe setsockopt(
                 descriptor, level, Self.joinGroup, &request, socklen_t(MemoryLayout<GroupRequest>.size))
         }
-        guard status == 0 else { throw .join(group: self.name, cause: IOError(errnoCode: errno, reason: "join").text) }
+        guard status == 0 else {
+            throw .join(group: self.name, cause: IOError(errnoCode: errno, reason: "join").systemText)
+        }
     }
 
     private var name: String { self.group.ipAddress ?? "" }
@@ -95,12 +98,6 @@ struct MulticastGroup {
         var group = sockaddr_storage()
         var source = sockaddr_storage()
     }
-}
-
-extension IOError {
-    /// What the system calls it.
-    // Safety: the library returns a text that ends with a zero; it is copied at once.
-    fileprivate var text: String { unsafe String(cString: strerror(self.errnoCode)) }
 }
 
 extension SocketAddress {
