@@ -2,6 +2,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import SRTAccess
+import StreamHub
 import Synchronization
 import Testing
 
@@ -23,9 +24,9 @@ struct SRTPollerTests {
 
         func connected() { self.state.withLock { $0.calls.append("connected") } }
         func received(_ bytes: ByteBuffer) { self.state.withLock { $0.bytes += bytes.readableBytes } }
-        func sampled(_ statistics: SRTStatistics) {}
+        func sampled(_ statistics: PathStatistics) {}
         func lost(_ loss: SRTLoss) { self.state.withLock { $0.calls.append("lost") } }
-        func closed(_ statistics: SRTStatistics?) {
+        func closed(_ statistics: PathStatistics?) {
             self.state.withLock { $0.calls.append(statistics == nil ? "closed" : "closed with figures") }
         }
     }
@@ -128,7 +129,7 @@ struct SRTSilenceTests {
 
     @Test("The end of a stream waits for the latency and a round trip, within bounds")
     func delivery() {
-        var statistics = SRTStatistics()
+        var statistics = PathStatistics()
         statistics.sendLatencyMillis = 120
         statistics.roundTripMillis = 30.5
         #expect(SRTDrain.delivery(of: statistics) == .microseconds(170_500))

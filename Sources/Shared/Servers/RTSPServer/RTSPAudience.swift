@@ -33,16 +33,8 @@ final class RTSPAudience: StreamAudience, @unchecked Sendable {
         var isCountedElsewhere = false
     }
 
-    private struct Waiter {
-        let promise: EventLoopPromise<RTSPOffer?>
-        /// From then on what is there has to do.
-        let settled: NIODeadline
-        let deadline: NIODeadline
-    }
-
     /// How long a second track may come behind the first one.
     private static let settling = TimeAmount.milliseconds(400)
-    private static let maximumWaiters = 2_000
 
     let format = "rtsp"
     let audioForm = AudioForm.rtsp
@@ -57,8 +49,10 @@ final class RTSPAudience: StreamAudience, @unchecked Sendable {
     /// The time of the source's first frame, and whether one of each kind came.
     private var sourceStart: MediaTime?
     private var gop: GOPCache
-    private var waiters: [Waiter] = []
-    private var waiterTimer: Scheduled<Void>?
+    /// Those who want a description.
+    private lazy var waiters = TrackWaiters<RTSPOffer>(loop: self.stream.home, settling: Self.settling) {
+        [unowned self] in (self.known, self.state.video != nil && self.state.audio != nil)
+    }
     private var hasLeft = false
     private var isOver = false
     private let packets: RTSPDatagramFeed
@@ -97,7 +91,7 @@ final class RTSPAudience: StreamAudience, @unchecked Sendable {
     func batchEnded(now: NIODeadline) {
         self.packets.deliver()
         if let returnsBy = self.returnsBy, now >= returnsBy { self.updateTracks(now: now) }
-        if !self.waiters.isEmpty { self.answerWaiters(now: now) }
+        self.waiters.streamChanged(now: now)
     }
 
     func sourceEnded(isFinal: Bool) {
@@ -105,9 +99,7 @@ final class RTSPAudience: StreamAudience, @unchecked Sendable {
         guard isFinal else { return }
         self.isOver = true
         self.tracks = RTSPTracks(StreamState())
-        for waiter in self.waiters { waiter.promise.succeed(nil) }
-        self.waiters = []
-        self.stopWaiterTimer()
+        self.waiters.streamEnded()
         self.packets.end()
         for place in self.seats.values { place.seat.streamEnded() }
     }
@@ -153,7 +145,7 @@ final class RTSPAudience: StreamAudience, @unchecked Sendable {
         guard self.seats.removeValue(forKey: ObjectIdentifier(seat)) != nil, self.seats.isEmpty else { return }
         self.hasLeft = true
         self.table.remove(self)
-        self.stopWaiterTimer()
+        self.waiters.stop()
         self.packets.end()
         self.stream.leave(self)
     }
@@ -178,50 +170,12 @@ final class RTSPAudience: StreamAudience, @unchecked Sendable {
     /// What the stream consists of, once that is known, or what is known of it at `deadline`; `nil` if nothing is, or if
     /// the stream ended. `isSettled`: the stream is no new one, so what is missing now will not come.
     func offer(until deadline: NIODeadline, isSettled: Bool) -> EventLoopFuture<RTSPOffer?> {
-        let now = NIODeadline.now()
-        let promise = self.stream.home.makePromise(of: RTSPOffer?.self)
-        guard !self.isOver else {
-            promise.succeed(nil)
-            return promise.futureResult
-        }
-        guard self.waiters.count < Self.maximumWaiters else {
-            promise.succeed(self.known)
-            return promise.futureResult
-        }
-        self.waiters.append(
-            Waiter(promise: promise, settled: isSettled ? now : min(deadline, now + Self.settling), deadline: deadline))
-        self.answerWaiters(now: now)
-        return promise.futureResult
+        guard !self.isOver else { return self.stream.home.makeSucceededFuture(nil) }
+        return self.waiters.wait(until: deadline, isSettled: isSettled)
     }
 
     private var known: RTSPOffer? {
         self.tracks.isEmpty ? nil : RTSPOffer(tracks: self.tracks, state: self.state)
-    }
-
-    private func answerWaiters(now: NIODeadline) {
-        let known = self.known
-        let isComplete = self.state.video != nil && self.state.audio != nil
-        var left: [Waiter] = []
-        for waiter in self.waiters {
-            if known != nil, isComplete || now >= waiter.settled {
-                waiter.promise.succeed(known)
-            } else if now >= waiter.deadline {
-                waiter.promise.succeed(nil)
-            } else {
-                left.append(waiter)
-            }
-        }
-        self.waiters = left
-        self.stopWaiterTimer()
-        guard let next = left.map({ known == nil ? $0.deadline : min($0.settled, $0.deadline) }).min() else { return }
-        self.waiterTimer = self.stream.home.assumeIsolated().scheduleTask(deadline: next) { [weak self] in
-            self?.answerWaiters(now: .now())
-        }
-    }
-
-    private func stopWaiterTimer() {
-        self.waiterTimer?.cancel()
-        self.waiterTimer = nil
     }
 }
 

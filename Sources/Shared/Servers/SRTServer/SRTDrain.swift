@@ -1,5 +1,6 @@
 import NIOCore
 import SRTAccess
+import StreamHub
 
 /// Keeps a connection whose stream is over until the other end has everything.
 ///
@@ -35,7 +36,7 @@ struct SRTDrain: Sendable {
 
     /// How long the last message takes to be delivered, counted from its acknowledgement. A handshake has no more than 16
     /// bits for the latency, in milliseconds.
-    static func delivery(of statistics: SRTStatistics) -> TimeAmount {
+    static func delivery(of statistics: PathStatistics) -> TimeAmount {
         let roundTrip = min(max(0, statistics.roundTripMillis), 2_000)
         return .milliseconds(Int64(min(max(0, statistics.sendLatencyMillis), 65_535)))
             + .microseconds(Int64(roundTrip * 1_000)) + self.pause

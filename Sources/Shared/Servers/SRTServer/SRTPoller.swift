@@ -3,6 +3,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import SRTAccess
+import StreamHub
 import Synchronization
 
 /// Is told what happens to a socket. All calls come from the poller's thread, and must not block it.
@@ -12,12 +13,12 @@ protocol SRTPeer: AnyObject, Sendable {
     /// Whole messages, in order.
     func received(_ bytes: ByteBuffer)
     /// Once a second or more often while the connection stands.
-    func sampled(_ statistics: SRTStatistics)
+    func sampled(_ statistics: PathStatistics)
     /// The connection broke, or did not come about; what it still had was given out.
     func lost(_ loss: SRTLoss)
     /// The last of all calls, whoever ended it: the socket is closed. `statistics`: the figures at that moment; `nil` if
     /// there are none any more, because the connection had broken before.
-    func closed(_ statistics: SRTStatistics?)
+    func closed(_ statistics: PathStatistics?)
 }
 
 /// Is given the peers that were let in, on the poller's thread.
@@ -217,7 +218,7 @@ private struct SRTPollerTurns {
     }
 
     /// Returns the last figures; a connection that broke has none.
-    private mutating func forget(_ socket: SRTSocket) -> SRTStatistics? {
+    private mutating func forget(_ socket: SRTSocket) -> PathStatistics? {
         let statistics = socket.statistics()
         self.keep(socket, nil)
         self.leaving.remove(socket)

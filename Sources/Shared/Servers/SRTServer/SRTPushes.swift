@@ -247,9 +247,9 @@ private final class SRTPush: StreamTap, @unchecked Sendable {
     }
 
     /// On the poller's thread, while the connection stands.
-    fileprivate func sampled(_ attempt: Int, _ statistics: SRTStatistics) {
+    fileprivate func sampled(_ attempt: Int, _ statistics: PathStatistics) {
         self.shared.withLock { shared in
-            if shared.player != nil { shared.snapshot.path = PathStatistics(statistics) }
+            if shared.player != nil { shared.snapshot.path = statistics }
         }
         self.stream.home.execute {
             guard attempt == self.attempt, self.failures > 0, case .live(_, _, _, _, let since) = self.state,
@@ -331,7 +331,7 @@ private final class SRTPushCall: SRTPeer {
 
     func received(_ bytes: ByteBuffer) {}
 
-    func sampled(_ statistics: SRTStatistics) {
+    func sampled(_ statistics: PathStatistics) {
         self.push.server.pushSampled(self.socket, statistics)
         self.push.sampled(self.attempt, statistics)
     }
@@ -345,5 +345,5 @@ private final class SRTPushCall: SRTPeer {
         self.push.stream.home.execute { self.push.ended(self.attempt, text) }
     }
 
-    func closed(_ statistics: SRTStatistics?) { self.push.server.pushClosed(self.socket, statistics) }
+    func closed(_ statistics: PathStatistics?) { self.push.server.pushClosed(self.socket, statistics) }
 }

@@ -19,7 +19,7 @@ package final class SRTServer: Sendable {
         /// Who wants to know of the end of a session.
         var watchers: [SRTSocket: @Sendable (SRTSessionOutcome) -> Void] = [:]
         /// Connections that take streams elsewhere, which are no sessions.
-        var pushes: [SRTSocket: SRTStatistics] = [:]
+        var pushes: [SRTSocket: PathStatistics] = [:]
         var isClosed = false
         var opened: UInt64 = 0
         var ended = SRTTotals()
@@ -198,17 +198,17 @@ package final class SRTServer: Sendable {
 
     func pushOpened(_ socket: SRTSocket) {
         self.state.withLock { state in
-            state.pushes[socket] = SRTStatistics()
+            state.pushes[socket] = PathStatistics()
             state.opened += 1
         }
     }
 
-    func pushSampled(_ socket: SRTSocket, _ statistics: SRTStatistics) {
+    func pushSampled(_ socket: SRTSocket, _ statistics: PathStatistics) {
         self.state.withLock { if $0.pushes[socket] != nil { $0.pushes[socket] = statistics } }
     }
 
     /// `statistics`: the last ones, if there are any since the last sample.
-    func pushClosed(_ socket: SRTSocket, _ statistics: SRTStatistics?) {
+    func pushClosed(_ socket: SRTSocket, _ statistics: PathStatistics?) {
         self.state.withLock { state in
             guard let last = state.pushes.removeValue(forKey: socket) else { return }
             state.ended.add(statistics ?? last)
@@ -323,7 +323,7 @@ package struct SRTTotals: Sendable, Hashable {
 
     package init() {}
 
-    mutating func add(_ statistics: SRTStatistics) {
+    mutating func add(_ statistics: PathStatistics) {
         self.sentPackets += statistics.sentPackets
         self.receivedPackets += statistics.receivedPackets
         self.sendLoss += statistics.sendLoss

@@ -3,7 +3,7 @@ import MPEGTS
 import Media
 import NIOCore
 import SRTAccess
-import StreamHub
+package import StreamHub
 import Streaming
 import Synchronization
 import TransportStreams
@@ -47,7 +47,7 @@ final class SRTSession: SRTPeer, SRTPublisherOwner, Sendable {
 
     private struct State {
         var phase: Phase
-        var statistics = SRTStatistics()
+        var statistics = PathStatistics()
         var isEncrypted = false
         /// Where this side of the connection is bound.
         var localAddress: SocketAddress?
@@ -281,13 +281,13 @@ final class SRTSession: SRTPeer, SRTPublisherOwner, Sendable {
 
     // MARK: Watching
 
-    func sampled(_ statistics: SRTStatistics) {
+    func sampled(_ statistics: PathStatistics) {
         let now = NIODeadline.now()
         let phase = self.state.withLock { state in
             state.statistics = statistics
             return state.phase
         }
-        self.account.path = PathStatistics(statistics)
+        self.account.path = statistics
         switch phase {
         case .playing(let player, _, let worker):
             let drops = statistics.sendDrops
@@ -346,7 +346,7 @@ final class SRTSession: SRTPeer, SRTPublisherOwner, Sendable {
         self.context.configuration.sessions.close(self.account, end)
     }
 
-    func closed(_ last: SRTStatistics?) {
+    func closed(_ last: PathStatistics?) {
         // The server stopped before anybody ended the session.
         self.end(.shutdown, "the node is shutting down")
         let (outcome, statistics) = self.state.withLock { state in
@@ -392,7 +392,7 @@ package struct SRTSessionSnapshot: Sendable, Hashable {
     package let account: String
     /// Both ends share a key.
     package let isEncrypted: Bool
-    package let statistics: SRTStatistics
+    package let statistics: PathStatistics
 }
 
 extension SRTStreamSettings {
@@ -411,25 +411,5 @@ extension ViewerEnd {
         case .socketFailed: .left
         case .kicked: .kicked
         }
-    }
-}
-
-extension PathStatistics {
-    init(_ statistics: SRTStatistics) {
-        self.init()
-        self.roundTripMillis = statistics.roundTripMillis
-        self.bitsPerSecond = statistics.bandwidth
-        self.sentPackets = statistics.sentPackets
-        self.receivedPackets = statistics.receivedPackets
-        self.sendLoss = statistics.sendLoss
-        self.receiveLoss = statistics.receiveLoss
-        self.retransmittedPackets = statistics.retransmittedPackets
-        self.sendDrops = statistics.sendDrops
-        self.receiveDrops = statistics.receiveDrops
-        self.undecryptedPackets = statistics.undecryptedPackets
-        self.sendBufferMillis = statistics.sendBufferMillis
-        self.receiveBufferMillis = statistics.receiveBufferMillis
-        self.sendLatencyMillis = statistics.sendLatencyMillis
-        self.receiveLatencyMillis = statistics.receiveLatencyMillis
     }
 }

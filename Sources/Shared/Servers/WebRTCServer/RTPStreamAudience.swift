@@ -24,16 +24,8 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         var viewers: Int
     }
 
-    private struct Waiter {
-        let promise: EventLoopPromise<AudienceTracks?>
-        /// From then on what is there has to do.
-        let settled: NIODeadline
-        let deadline: NIODeadline
-    }
-
     /// How long a second track may come behind the first one.
     private static let settling = TimeAmount.milliseconds(400)
-    private static let maximumWaiters = 2_000
 
     let format = "webrtc"
     let audioForm: AudioForm
@@ -49,8 +41,12 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
     private var toldStatus = RTPStreamStatus()
     private var state = StreamState()
     private var seats = 0
-    private var waiters: [Waiter] = []
-    private var waiterTimer: Scheduled<Void>?
+    /// Those whose answers want to be made.
+    private lazy var waiters = TrackWaiters<AudienceTracks>(loop: self.stream.home, settling: Self.settling) {
+        [unowned self] in
+        let status = self.packetizer.status
+        return (self.known, status.video != .unknown && status.audio != .unknown)
+    }
     private var hasLeft = false
     /// The stream has ended for good. A publisher that comes all the same begins it anew.
     private var isOver = false
@@ -91,16 +87,14 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
 
     func batchEnded(now: NIODeadline) {
         self.deliver()
-        if !self.waiters.isEmpty { self.answerWaiters(now: now) }
+        self.waiters.streamChanged(now: now)
     }
 
     func sourceEnded(isFinal: Bool) {
         self.deliver()
         guard isFinal else { return }
         self.isOver = true
-        for waiter in self.waiters { waiter.promise.succeed(nil) }
-        self.waiters = []
-        self.stopWaiterTimer()
+        self.waiters.streamEnded()
         let grace = self.endGrace
         for member in self.members.values {
             let group = member.group
@@ -146,7 +140,7 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         guard self.seats == 0 else { return }
         self.hasLeft = true
         self.table.remove(self)
-        self.stopWaiterTimer()
+        self.waiters.stop()
         self.stream.leave(self)
     }
 
@@ -176,20 +170,8 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
     /// What the stream consists of, once that is known, or what is known of it at `deadline`; `nil` if nothing is, or if
     /// the stream ended. `isSettled`: the stream is no new one, so what is missing now will not come.
     func tracks(until deadline: NIODeadline, isSettled: Bool) -> EventLoopFuture<AudienceTracks?> {
-        let now = NIODeadline.now()
-        let promise = self.stream.home.makePromise(of: AudienceTracks?.self)
-        guard !self.isOver else {
-            promise.succeed(nil)
-            return promise.futureResult
-        }
-        guard self.waiters.count < Self.maximumWaiters else {
-            promise.succeed(self.known)
-            return promise.futureResult
-        }
-        self.waiters.append(
-            Waiter(promise: promise, settled: isSettled ? now : min(deadline, now + Self.settling), deadline: deadline))
-        self.answerWaiters(now: now)
-        return promise.futureResult
+        guard !self.isOver else { return self.stream.home.makeSucceededFuture(nil) }
+        return self.waiters.wait(until: deadline, isSettled: isSettled)
     }
 
     private var known: AudienceTracks? {
@@ -197,33 +179,6 @@ final class RTPStreamAudience: StreamAudience, @unchecked Sendable {
         guard [status.video, status.audio].contains(where: { $0.isDecided }) else { return nil }
         return AudienceTracks(
             status: status, state: self.state, hasDroppedFrames: self.packetizer.droppedFrames > 0)
-    }
-
-    private func answerWaiters(now: NIODeadline) {
-        let status = self.packetizer.status
-        let known = self.known
-        let isComplete = status.video != .unknown && status.audio != .unknown
-        var left: [Waiter] = []
-        for waiter in self.waiters {
-            if known != nil, isComplete || now >= waiter.settled {
-                waiter.promise.succeed(known)
-            } else if now >= waiter.deadline {
-                waiter.promise.succeed(nil)
-            } else {
-                left.append(waiter)
-            }
-        }
-        self.waiters = left
-        self.stopWaiterTimer()
-        guard let next = left.map({ known == nil ? $0.deadline : min($0.settled, $0.deadline) }).min() else { return }
-        self.waiterTimer = self.stream.home.assumeIsolated().scheduleTask(deadline: next) { [weak self] in
-            self?.answerWaiters(now: .now())
-        }
-    }
-
-    private func stopWaiterTimer() {
-        self.waiterTimer?.cancel()
-        self.waiterTimer = nil
     }
 }
 
