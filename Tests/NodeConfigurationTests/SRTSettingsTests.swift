@@ -6,20 +6,7 @@ import Testing
 @testable import NodeConfiguration
 
 @Suite("Settings of SRT")
-struct SRTSettingsTests {
-    private func load(_ yaml: String) throws(ConfigurationError) -> NodeSettings {
-        try ConfigurationLoader.load(role: .origin, file: .init(path: "weir.yaml", text: yaml))
-    }
-
-    private func problems(_ yaml: String) -> [String] {
-        do throws(ConfigurationError) {
-            _ = try self.load(yaml)
-            return []
-        } catch {
-            return error.problems.map(\.description)
-        }
-    }
-
+struct SRTSettingsTests: OriginFileTests {
     @Test("All keys reach their members")
     func keys() throws {
         let settings = try self.load(
