@@ -33,7 +33,7 @@ struct ReportClock {
         return NTPTime(value: self.startNTP.value &+ UInt64(bitPattern: seconds) << 32 &+ fraction)
     }
 
-    /// The stream's time at `now`, given the last frame to come of any track: `time` arrived at `arrival`.
+    /// The stream's time at `now`, given the last frame of the track that is least late: `time` arrived at `arrival`.
     mutating func time(at now: NIODeadline, time: MediaTime, arrival: NIODeadline) -> MediaTime {
         let measured = MediaTime(ticks: time.ticks + Self.ticks(now - arrival))
         if let point = self.point {
@@ -44,7 +44,7 @@ struct ReportClock {
         return measured
     }
 
-    private static func ticks(_ amount: TimeAmount) -> Int64 {
+    fileprivate static func ticks(_ amount: TimeAmount) -> Int64 {
         amount.nanoseconds / 100_000 * 9 + amount.nanoseconds % 100_000 * 9 / 100_000
     }
 
@@ -75,9 +75,11 @@ extension RTPViewer {
         self.nextReport = now + self.configuration.reportInterval
         self.estimator.expire(now: now)
         let tracks = [self.video, self.audio].compactMap { $0 }.filter { $0.packetCount > 0 }
-        // Asked once: if each track drew the line anew, players would align them to two lines.
-        guard let newest = tracks.max(by: { $0.pointArrival < $1.pointArrival }) else { return false }
-        let time = self.clock.time(at: now, time: newest.pointTime, arrival: newest.pointArrival)
+        // Asked once: if each track drew the line anew, players would align them to two lines. The track that is least
+        // late draws it, so that it stays where it is when the other one falls behind.
+        let leastLate = tracks.max { $0.lead(at: now) < $1.lead(at: now) }
+        guard let leastLate else { return false }
+        let time = self.clock.time(at: now, time: leastLate.pointTime, arrival: leastLate.pointArrival)
         var chunks: [RTCPSourceDescription.Chunk] = []
         for track in tracks {
             let report = RTCPSenderReport(
@@ -98,5 +100,12 @@ extension RTPViewer {
         guard self.report(into: &buffer, now: now) else { return }
         let ssrcs = [self.video, self.audio].compactMap { $0 }.filter { $0.packetCount > 0 }.map(\.ssrc)
         RTCPPacket.goodbye(RTCPGoodbye(ssrcs: ssrcs)).write(into: &buffer)
+    }
+}
+
+extension RTPTrackSender {
+    /// How far the stream has come at `now` by this track alone.
+    fileprivate func lead(at now: NIODeadline) -> MediaTime {
+        MediaTime(ticks: self.pointTime.ticks + ReportClock.ticks(now - self.pointArrival))
     }
 }
