@@ -71,10 +71,13 @@ package struct RTSPURL: Sendable, Hashable {
         return text
     }
 
-    /// For logs: without user, password and query.
+    /// For logs and the API: without user, password and query, and without parts of the path that are parameters, among
+    /// which many recorders want the password (`/user=admin&password=…&channel=1`).
     package var printable: String {
         var bare = self
         bare.query = nil
+        bare.path = self.path.split(separator: "/", omittingEmptySubsequences: false)
+            .map { $0.contains("=") ? "***" : $0 }.joined(separator: "/")
         return bare.text
     }
 
