@@ -21,8 +21,11 @@ import Testing
         let port = try #require(server.localAddress?.port)
         try await server.close()
         #expect(try await self.failure("127.0.0.1", port) == "Connection refused")
-        #expect(try await self.failure("camera.invalid", port) == "unknown host")
-        #expect(ConnectFailure.text(ChannelError.connectTimeout(.milliseconds(1_500))) == "no answer within 1.5 s")
+        // An empty label is no name, so nobody is asked; the words are the system's.
+        let unknown = try await self.failure("camera..invalid", port)
+        #expect(["Name or service not known", "Temporary failure in name resolution"].contains(unknown), "\(unknown)")
+        #expect(ConnectFailure.text(ChannelError.connectTimeout(.milliseconds(1_500))) == "no answer within 1500 ms")
+        #expect(ConnectFailure.text(ChannelError.connectTimeout(.seconds(5))) == "no answer within 5 s")
         #expect(ConnectFailure.text(IOError(errnoCode: 113, reason: "connect")) == "No route to host")
     }
 }

@@ -104,7 +104,8 @@ package final class SRTPulls: Sendable {
         let target = self.targets[index]
         SRTAddresses.resolve(target.url, on: self.server.nextLoop).whenComplete { result in
             switch result {
-            case .failure(let error): self.again(index, failures: failures, SRTSessionOutcome(text: "\(error)"))
+            case .failure(let error):
+                self.again(index, failures: failures, SRTSessionOutcome(text: ConnectFailure.text(error)))
             case .success(let address):
                 self.server.pull(target.url, at: address, as: target.stream) { session in
                     // It may have ended before this is heard.

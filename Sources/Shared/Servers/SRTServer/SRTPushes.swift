@@ -193,7 +193,7 @@ private final class SRTPush: StreamTap, @unchecked Sendable {
             guard attempt == self.attempt, case .calling = self.state else { return }
             switch result {
             case .success(let address): self.call(address, attempt)
-            case .failure(let error): self.failed("\(error)")
+            case .failure(let error): self.failed(ConnectFailure.text(error))
             }
         }
     }
