@@ -70,6 +70,11 @@ extension ClusterTests {
                 }
                 // Nobody knows who signed the certificate.
                 #expect(try await node.stream("live/none") == nil)
+                let pulls = try await sandbox.request(node.apiURL("/api/v2/pulls")).json["pulls"].array
+                #expect(pulls.map { $0["stream"].string } == ["live/copy", "live/none"])
+                #expect(pulls[0]["state"].string == "live" && pulls[0]["source"].string == url)
+                #expect(pulls[1]["state"].string != "live")
+                #expect(pulls[1]["lastError"].string?.contains("CERTIFICATE_VERIFY_FAILED") == true)
             }
         }
 

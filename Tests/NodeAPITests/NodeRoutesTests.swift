@@ -243,7 +243,9 @@ struct NodeRoutesTests {
             receivedBytes: 0, attempts: 3)
         pull.lastError = "no connection: timeout"
         services.forwards = { [forward] in [forward] }
-        services.pulls = { [pull] in [pull] }
+        let camera = NodePull(
+            stream: "live/door", source: "rtsp://192.0.2.8/***", state: "idle", receivedBytes: 0, attempts: 0)
+        services.pulls = { [pull] in [pull, camera] }
         let api = NodeAPI(services)
         let one = try #require(try await api.json("GET", "/api/v2/forwards").body["forwards"]?.items.first)
         #expect(one["state"] == "live" && one["attempts"] == 2 && one["lastError"] == nil)
@@ -256,6 +258,8 @@ struct NodeRoutesTests {
         #expect(metrics.contains("weir_forwards{state=\"live\"} 1\n"))
         #expect(metrics.contains("weir_pulls{state=\"waiting\"} 1\n"))
         #expect(metrics.contains("weir_pulls{state=\"live\"} 0\n"))
+        #expect(metrics.contains("weir_pulls{state=\"idle\"} 1\n"))
+        #expect(!metrics.contains("weir_forwards{state=\"idle\"}"))
         try await node.close()
     }
 

@@ -1,6 +1,8 @@
+import Glibc
 import Logging
 import Media
 import NIOCore
+import NIOPosix
 import RTSP
 import RTSPSessions
 import StreamHub
@@ -11,8 +13,11 @@ import Testing
 
 /// One server fetches from another.
 @Suite(.timeLimit(.minutes(2))) struct PullTests {
-    static func pulls(_ scene: Scene, _ targets: [RTSPPullTarget]) -> RTSPPulls {
+    static func pulls(
+        _ scene: Scene, _ targets: [RTSPPullTarget], requestTimeout: TimeAmount = .seconds(10)
+    ) -> RTSPPulls {
         var configuration = RTSPPullConfiguration()
+        configuration.requestTimeout = requestTimeout
         configuration.firstPause = .milliseconds(20)
         configuration.longestPause = .milliseconds(100)
         configuration.linger = .milliseconds(500)
@@ -59,6 +64,44 @@ import Testing
         }
         pulls.stop()
         try await eventually("it is fetched no more") { pulls.snapshots[0].state == .idle }
+        try await scene.close()
+        try await camera.close()
+    }
+
+    /// Resets each connection that says something.
+    private final class Resetting: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            let channel = context.channel
+            (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+                .whenComplete { _ in channel.close(promise: nil) }
+        }
+    }
+
+    @Test(
+        "Why a camera on demand did not come is told when nobody waits for it any more",
+        arguments: [
+            (true, "the connection broke: Connection reset by peer"), (false, "OPTIONS was not answered"),
+        ])
+    func failures(resets: Bool, text: String) async throws {
+        let camera = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    if resets { try channel.pipeline.syncOperations.addHandler(Resetting()) }
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        let scene = try await Scene()
+        let port = try #require(camera.localAddress?.port)
+        // Longer than the stream is kept without viewers.
+        let pulls = Self.pulls(
+            scene, [try Self.target(port, delivery: .auto, isOnDemand: true)], requestTimeout: .seconds(2))
+        #expect(pulls.snapshots[0].state == .idle && pulls.snapshots[0].lastError.isEmpty)
+        _ = await pulls.demand(try StreamKey(app: "live", name: "copy"))
+        try await eventually("the try is told") { pulls.snapshots[0].lastError == text }
+        try await eventually("nobody watches") { pulls.snapshots[0].state == .idle }
+        pulls.stop()
         try await scene.close()
         try await camera.close()
     }

@@ -11,7 +11,7 @@ import Synchronization
 /// A stream that is fetched, for the API.
 package struct RTSPPullSnapshot: Sendable, Hashable {
     package enum State: String, Sendable, CaseIterable {
-        /// On demand, and nobody watches.
+        /// Nobody watches what is fetched on demand only, or the node begins or ends.
         case idle
         case connecting
         /// The stream is published here.
@@ -22,11 +22,12 @@ package struct RTSPPullSnapshot: Sendable, Hashable {
 
     /// The stream here, as `app/name`.
     package var stream: String
-    /// Without user, password and query.
+    /// Without what may be secret.
     package var url: String
     package var state = State.idle
+    /// Those in which the server was found elsewhere, or UDP had to be tried, count once.
     package var attempts = 0
-    /// Why the last connection ended, or did not come about; empty if there was none.
+    /// Why a connection broke or did not come about last; empty if that never happened.
     package var lastError = ""
     /// Of the connection that stands.
     package var receivedBytes: UInt64 = 0
@@ -87,12 +88,10 @@ final class RTSPPull: @unchecked Sendable {
         }
     }
 
-    private func tell(_ state: RTSPPullSnapshot.State, of account: SessionAccount? = nil, error: String? = nil) {
+    private func tell(_ state: RTSPPullSnapshot.State, of account: SessionAccount? = nil) {
         self.told.withLock { told in
             told.snapshot.state = state
             told.account = account
-            if state == .connecting { told.snapshot.attempts += 1 }
-            if let error { told.snapshot.lastError = error }
         }
     }
 
@@ -100,7 +99,7 @@ final class RTSPPull: @unchecked Sendable {
     func demand() {
         self.loop.execute {
             self.lastWatched = .now()
-            if case .idle = self.state { self.connect() }
+            if case .idle = self.state { self.attempt() }
         }
     }
 
@@ -123,6 +122,11 @@ final class RTSPPull: @unchecked Sendable {
     }
 
     // MARK: Connecting
+
+    private func attempt() {
+        self.told.withLock { $0.snapshot.attempts += 1 }
+        self.connect()
+    }
 
     private func connect() {
         let url = self.redirected?.url ?? self.target.url
@@ -159,13 +163,15 @@ final class RTSPPull: @unchecked Sendable {
         // The next try begins where the first did.
         self.redirected = nil
         if self.target.delivery == .auto { self.usesDatagrams = false }
-        if self.target.isOnDemand, self.isUnwatched || reason == .session(.closed) { return self.rest() }
+        if self.target.isOnDemand, reason == .session(.closed) { return self.rest() }
+        self.told.withLock { $0.snapshot.lastError = reason.text }
         // One line for a loss; a server that stays away is worth one line, too.
         if self.failures == 0 {
             self.logger.warning("fetching by RTSP failed", metadata: ["reason": "\(reason.text)"])
         }
+        if self.target.isOnDemand, self.isUnwatched { return self.rest() }
         self.failures += 1
-        self.tell(.waiting, error: reason.text)
+        self.tell(.waiting)
         let first = max(self.configuration.firstPause.nanoseconds, 1)
         let doubled = first << Int64(min(self.failures - 1, 20))
         let longest = max(min(doubled, self.configuration.longestPause.nanoseconds), 1)
@@ -174,7 +180,7 @@ final class RTSPPull: @unchecked Sendable {
             self.loop.assumeIsolated().scheduleTask(in: pause) {
                 guard case .waiting = self.state else { return }
                 if self.target.isOnDemand, self.isUnwatched { return self.rest() }
-                self.connect()
+                self.attempt()
             })
     }
 
@@ -204,14 +210,13 @@ final class RTSPPull: @unchecked Sendable {
     }
 
     private func countViewers() {
-        guard case .connected(let connection) = self.state else { return }
-        if let key = connection.key {
-            let totals = self.server.sessions.totals(of: key)
-            if totals.playerCount + totals.relays > 0 { self.lastWatched = .now() }
-            if let stream = self.server.hub.existing(key) {
-                stream.home.submit { stream.viewerCount }.hop(to: self.loop).assumeIsolated().whenSuccess { count in
-                    if count > 0 { self.lastWatched = .now() }
-                }
+        // Until the stream is there nobody can watch it; the connection has deadlines of its own.
+        guard case .connected(let connection) = self.state, let key = connection.key else { return }
+        let totals = self.server.sessions.totals(of: key)
+        if totals.playerCount + totals.relays > 0 { self.lastWatched = .now() }
+        if let stream = self.server.hub.existing(key) {
+            stream.home.submit { stream.viewerCount }.hop(to: self.loop).assumeIsolated().whenSuccess { count in
+                if count > 0 { self.lastWatched = .now() }
             }
         }
         guard self.isUnwatched else { return }
@@ -224,6 +229,8 @@ final class RTSPPull: @unchecked Sendable {
 /// Why a connection ended.
 enum RTSPPullEnd: Error, Equatable {
     case connecting(String)
+    /// The connection broke.
+    case lost(String)
     case session(RTSPClientEnd)
     /// The gate did not let the stream in, or took it away.
     case refused(String)
@@ -232,6 +239,7 @@ enum RTSPPullEnd: Error, Equatable {
     var text: String {
         switch self {
         case .connecting(let text): "cannot connect: \(text)"
+        case .lost(let text): "the connection broke: \(text)"
         case .refused(let text): text
         case .session(let end):
             switch end {

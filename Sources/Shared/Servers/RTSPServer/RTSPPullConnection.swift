@@ -113,7 +113,7 @@ final class RTSPPullConnection: PublisherConnection, @unchecked Sendable {
     }
 
     func failed(_ error: any Error) {
-        self.over(.connecting(ConnectFailure.text(error)))
+        self.over(.lost(ConnectFailure.text(error)))
     }
 
     // MARK: The session
