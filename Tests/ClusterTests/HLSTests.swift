@@ -138,9 +138,14 @@ extension ClusterTests {
                 recording.child.signal(SIGTERM)
                 try await recording.child.wait(within: .seconds(10))
                 let pictures = try await Media.pictures(sandbox, recording.file).dropLast(4)
-                #expect(pictures.count >= 350, "\(pictures.count)")
+                #expect(pictures.count >= 450, "\(pictures.count)")
                 let wanted = try await Media.pictures(sandbox, source)
                 #expect(Media.difference(Array(pictures), wanted, streams: [0], isPart: true) == nil)
+                let sound = try await Media.packets(
+                    sandbox, recording.file, map: ["0:a"], options: ["-bsf:a", "aac_adtstoasc"])
+                #expect(sound.count >= 750, "\(sound.count)")
+                let wantedSound = try await Media.packets(sandbox, source, map: ["0:a"])
+                #expect(Media.difference(sound, wantedSound, streams: [0], isPart: true) == nil)
             }
         }
 
