@@ -120,6 +120,7 @@ import Testing
         #expect(!older.servesTransportStreams)
         var newer = older
         (newer.srtPort, newer.rtspPort, newer.rtspsPort) = (10_080, 8_554, 0)
+        (newer.suppliesStreams, newer.takesPostedFLV) = (true, false)
         #expect(try JSONDecoder().decode(NodeDescription.self, from: try JSONEncoder().encode(newer)) == newer)
         #expect(newer.servesTransportStreams)
         // What an earlier coordinator reads of it: it passes over what it does not know.

@@ -109,11 +109,16 @@ import Testing
     func untimed() {
         let now = self.own.endMillis + 1_000
         let base = SegmentNumbering.base(nowMillis: now)
-        let untimed = MediaPosition(nextSequence: base - 600, discontinuitySequence: base - 600, endMillis: 0)
-        let position = MediaPosition.resumption(own: nil, reported: untimed, wasLastHolder: false, nowMillis: now)
-        #expect((base...base + 100).contains(position.nextSequence))
-        #expect((base...base + 100).contains(position.discontinuitySequence))
-        #expect(position.endMillis == now)
+        for next in [0, base - 600] {
+            let untimed = MediaPosition(nextSequence: next, discontinuitySequence: next, endMillis: 0)
+            for (own, reported) in [(nil, untimed), (untimed, nil), (untimed, untimed)] {
+                let position = MediaPosition.resumption(
+                    own: own, reported: reported, wasLastHolder: false, nowMillis: now)
+                #expect((base...base + 100).contains(position.nextSequence))
+                #expect((base...base + 100).contains(position.discontinuitySequence))
+                #expect(position.endMillis == now)
+            }
+        }
     }
 }
 

@@ -86,7 +86,7 @@ package struct NodeDescription: Sendable, Hashable, Codable {
     /// It can bring streams that nobody publishes when somebody wants to play them, such as a camera's; `nil` as for
     /// `srtPort`.
     package var suppliesStreams: Bool?
-    /// It takes FLV that is posted; `nil` as for `srtPort`.
+    /// It takes FLV that is posted; `nil` for nodes of versions that do not tell, where nobody is sent to post.
     package var takesPostedFLV: Bool?
     package var version: String
 

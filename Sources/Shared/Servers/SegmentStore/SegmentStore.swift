@@ -101,7 +101,7 @@ package final class SegmentStore: MediaObjectSource {
         tap.sourceEnded(isFinal: true)
     }
 
-    /// Where a stream that is packaged here stands, for the coordinator; `nil` before its first segment.
+    /// Where a stream that is packaged here stands, for the coordinator; `nil` while no time of it is known.
     package func position(of key: StreamKey) -> PackagingPosition? {
         let position = self.state.withLock { $0.shelves[key]?.position ?? $0.positions[key] }
         return position.flatMap { $0.endMillis > 0 ? $0 : nil }
