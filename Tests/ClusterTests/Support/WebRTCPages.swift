@@ -151,8 +151,10 @@ struct WebRTCPages: Sendable {
     /// Waits until the page shows a picture that moves: `frames` more are decoded, and what is to be seen changes.
     @discardableResult
     func isMoving(_ name: String, frames: Int = 25, within limit: Duration = .seconds(20)) async throws -> Look {
-        let first = try await self.page(name, "shows a picture", within: limit) { $0.picture != nil }
+        var first = try await self.page(name, "shows a picture", within: limit) { $0.picture != nil }
         return try await self.page(name, "moves", within: limit) { look in
+            // A new connection counts anew.
+            if look.frames < first.frames { first = look }
             guard let one = first.picture, let other = look.picture else { return false }
             return look.frames >= first.frames + frames && PageDriver.moves(one, other)
         }
