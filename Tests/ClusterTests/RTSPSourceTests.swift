@@ -55,7 +55,7 @@ extension ClusterTests {
                 #expect(Set(stream.tracks.map(\.codec)) == ["h264", "aac"])
                 let players = [
                     try RTSPTests.play(sandbox, url, by: "tcp", to: "ffmpeg.h264"),
-                    try Self.gstreamer(sandbox, url, to: "gst.h264"),
+                    try await Self.gstreamer(sandbox, url, to: "gst.h264"),
                     try Media.record(sandbox, node.rtmp("live/copy"), to: "copy.flv"),
                 ]
                 for player in players { try await player.grows(beyond: 200_000, within: .seconds(25)) }
@@ -90,7 +90,7 @@ extension ClusterTests {
                 try await origin.isLive("live/one")
                 let players = [
                     try RTSPTests.play(sandbox, url, by: "udp+tcp", to: "ffmpeg.h264"),
-                    try Self.gstreamer(sandbox, url, by: "udp+tcp", to: "gst.h264"),
+                    try await Self.gstreamer(sandbox, url, by: "udp+tcp", to: "gst.h264"),
                 ]
                 for player in players { try await player.records(150_000, within: .seconds(15)) }
                 for player in players {
@@ -102,18 +102,15 @@ extension ClusterTests {
         /// Plays the picture with GStreamer, whoever signed the server's certificate.
         private static func gstreamer(
             _ sandbox: Sandbox, _ url: String, by transports: String = "tcp", to name: String
-        ) throws -> Recording {
-            let file = sandbox.file(name)
-            let child = try sandbox.start(
-                "play-\(name)", try Tools.command("gst-launch-1.0"),
+        ) async throws -> Recording {
+            try await GStreamerPlayer.start(sandbox, url, by: transports, to: name) { file in
                 [
-                    "-q", "-e", "rtspsrc", "location=\(url)", "protocols=\(transports)", "tls-validation-flags=0",
-                    "latency=500", "name=r", "r.", "!", "application/x-rtp,media=video", "!", "rtph264depay", "!",
-                    "h264parse", "!", "video/x-h264,stream-format=byte-stream", "!", "filesink",
-                    "buffer-mode=unbuffered", "location=\(file.path)", "r.", "!", "application/x-rtp,media=audio",
-                    "!", "rtpmp4gdepay", "!", "fakesink",
-                ])
-            return Recording(child: child, file: file)
+                    "r.", "!", "application/x-rtp,media=video", "!", "rtph264depay", "!", "h264parse", "!",
+                    "video/x-h264,stream-format=byte-stream", "!", "filesink", "buffer-mode=unbuffered",
+                    "location=\(file.path)", "r.", "!", "application/x-rtp,media=audio", "!", "rtpmp4gdepay", "!",
+                    "fakesink",
+                ]
+            }
         }
     }
 }

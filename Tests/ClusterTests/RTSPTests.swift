@@ -86,15 +86,14 @@ extension ClusterTests {
                     ])
                 let stream = try await origin.isLive("live/one")
                 try #require(Set(stream.tracks.map(\.codec)) == ["h264", "aac"])
-                let file = sandbox.file("played.ts")
-                let player = Recording(
-                    child: try sandbox.start(
-                        "gst-player", try Tools.command("gst-launch-1.0"),
-                        [
-                            "-q", "-e", "rtspsrc", "location=\(origin.rtsp("live/one"))", "protocols=\(transport)",
-                            "latency=500", "name=r", "r.", "!", "rtph264depay", "!", "h264parse", "!", "mpegtsmux", "!",
-                            "filesink", "location=\(file.path)", "r.", "!", "rtpmp4gdepay", "!", "fakesink",
-                        ]), file: file)
+                let player = try await GStreamerPlayer.start(
+                    sandbox, origin.rtsp("live/one"), by: transport, to: "played.ts"
+                ) { file in
+                    [
+                        "r.", "!", "rtph264depay", "!", "h264parse", "!", "mpegtsmux", "!", "filesink",
+                        "location=\(file.path)", "r.", "!", "rtpmp4gdepay", "!", "fakesink",
+                    ]
+                }
                 try await player.grows(beyond: 100_000, within: .seconds(20))
                 try await player.stop()
                 let wanted = Set(try await Media.pictures(sandbox, source).map(\.hash))
@@ -164,7 +163,7 @@ extension ClusterTests {
                     let url = origin.rtsp("live/\(name)")
                     players += [
                         try Self.play(sandbox, url, by: "tcp", to: "\(name)-ffmpeg.\(picture)", picture: picture),
-                        try Self.gstreamer(sandbox, url, isHEVC: isHEVC, to: "\(name)-gst.\(picture)"),
+                        try await Self.gstreamer(sandbox, url, isHEVC: isHEVC, to: "\(name)-gst.\(picture)"),
                     ]
                 }
                 players.append(
@@ -211,19 +210,16 @@ extension ClusterTests {
         /// Plays with GStreamer, each track into a file of its own.
         private static func gstreamer(
             _ sandbox: Sandbox, _ url: String, isHEVC: Bool, to name: String
-        ) throws -> Recording {
-            let file = sandbox.file(name)
+        ) async throws -> Recording {
             let (picture, codec) = isHEVC ? ("h265", "video/x-h265") : ("h264", "video/x-h264")
             let sound = isHEVC ? ["rtpopusdepay", "!", "opusparse"] : ["rtppcmadepay"]
-            let child = try sandbox.start(
-                "play-\(name)", try Tools.command("gst-launch-1.0"),
+            return try await GStreamerPlayer.start(sandbox, url, by: "tcp", to: name) { file in
                 [
-                    "-q", "-e", "rtspsrc", "location=\(url)", "protocols=tcp", "latency=500", "name=r",
                     "r.", "!", "application/x-rtp,media=video", "!", "rtp\(picture)depay", "!", "\(picture)parse", "!",
                     "\(codec),stream-format=byte-stream", "!", "filesink", "buffer-mode=unbuffered",
                     "location=\(file.path)", "r.", "!", "application/x-rtp,media=audio", "!",
-                ] + sound + ["!", "matroskamux", "!", "filesink", "location=\(file.path).mka"])
-            return Recording(child: child, file: file)
+                ] + sound + ["!", "matroskamux", "!", "filesink", "location=\(file.path).mka"]
+            }
         }
 
         @Test("a client that knows SHA-256 alone, and one that knows MD5 alone, prove who they are")
