@@ -53,9 +53,10 @@ package final class TrackWaiters<Known: Sendable> {
 
     /// Nothing will become known any more.
     package func streamEnded() {
-        for waiter in self.waiters { waiter.promise.succeed(nil) }
+        let ended = self.waiters
         self.waiters = []
         self.stop()
+        for waiter in ended { waiter.promise.succeed(nil) }
     }
 
     /// Nobody wakes by time any more.
@@ -66,21 +67,19 @@ package final class TrackWaiters<Known: Sendable> {
 
     private func answer(now: NIODeadline) {
         let (known, isComplete) = self.look()
-        var left: [Waiter] = []
-        for waiter in self.waiters {
-            if known != nil, isComplete || now >= waiter.settled {
-                waiter.promise.succeed(known)
-            } else if now >= waiter.deadline {
-                waiter.promise.succeed(nil)
-            } else {
-                left.append(waiter)
+        let isOver = { (waiter: Waiter) in
+            now >= waiter.deadline || known != nil && (isComplete || now >= waiter.settled)
+        }
+        let answered = self.waiters.filter(isOver)
+        self.waiters.removeAll(where: isOver)
+        self.stop()
+        let next = self.waiters.map { known == nil ? $0.deadline : min($0.settled, $0.deadline) }.min()
+        if let next {
+            self.timer = self.loop.assumeIsolated().scheduleTask(deadline: next) { [weak self] in
+                self?.answer(now: .now())
             }
         }
-        self.waiters = left
-        self.stop()
-        guard let next = left.map({ known == nil ? $0.deadline : min($0.settled, $0.deadline) }).min() else { return }
-        self.timer = self.loop.assumeIsolated().scheduleTask(deadline: next) { [weak self] in
-            self?.answer(now: .now())
-        }
+        // At the end: who is told may come back at once.
+        for waiter in answered { waiter.promise.succeed(known) }
     }
 }
