@@ -101,11 +101,15 @@ struct NameResolverTests {
     ) async throws {
         let (loop, names) = (NIOAsyncTestingEventLoop(), Names())
         let resolver = NameResolver(loop: loop, settings: settings) { names.ask($0) }
-        // Whatever fails, no thread is left behind.
-        defer { names.letGo(1_000) }
-        try await body(names, resolver, loop)
+        let result: Result<Void, any Error>
+        do { result = .success(try await body(names, resolver, loop)) } catch { result = .failure(error) }
         resolver.close()
+        // Whatever failed, no thread is left behind.
+        names.letGo(1_000)
+        // A timer that another thread cancelled is told so on the loop, which takes nothing any more once it shuts down.
+        await loop.run()
         await loop.shutdownGracefully()
+        try result.get()
     }
 
     @Test("a name that hangs holds an answer up for half a second, is left out, and is there for the next one")
