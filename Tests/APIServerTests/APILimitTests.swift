@@ -14,6 +14,12 @@ struct APILimitTests {
         configuration { change(&$0.limits) }
     }
 
+    private static func until(_ what: Comment, _ condition: () -> Bool) async throws {
+        let end = ContinuousClock.now + .seconds(5)
+        while ContinuousClock.now < end, !condition() { try await Task.sleep(for: .milliseconds(5)) }
+        try #require(condition(), what)
+    }
+
     @Test("a head that comes byte by byte is ended in time, with an answer")
     func slowHead() async throws {
         let limits = Self.limited { $0.headTimeout = .milliseconds(500) }
@@ -56,9 +62,9 @@ struct APILimitTests {
     @Test("an answer that takes long is not ended by the times for requests")
     func longAnswer() async throws {
         let limits = Self.limited {
-            $0.idleTimeout = .milliseconds(200)
-            $0.headTimeout = .milliseconds(200)
-            $0.bodyTimeout = .milliseconds(200)
+            $0.idleTimeout = .milliseconds(400)
+            $0.headTimeout = .milliseconds(400)
+            $0.bodyTimeout = .milliseconds(400)
         }
         try await withServer(limits) { port, _ async throws in
             #expect(try await RawClient.request(port, "GET /slow", [Self.bearer]).body == "slow")
@@ -137,19 +143,21 @@ struct APILimitTests {
             $0.connections = 2
             $0.requestsInFlight = 1
         }
-        try await withServer(limits) { port, server async throws in
-            async let slow = RawClient.request(port, "GET /slow", [Self.bearer])
-            for _ in 0..<100 where server.statistics.requestsInFlight == 0 {
-                try await Task.sleep(for: .milliseconds(5))
-            }
+        let held = Latch()
+        try await withServer(limits, held: held) { port, server async throws in
+            defer { held.open() }
+            async let slow = RawClient.request(port, "GET /held", [Self.bearer])
+            try await Self.until("it is in flight") { server.statistics.requestsInFlight == 1 }
             let busy = try await RawClient.request(port, "GET /healthz")
             #expect(busy.status == 503 && busy.problem == "service-unavailable" && busy.header("retry-after") == "1")
+            try await Self.until("who was refused has left") { server.statistics.connections == 1 }
             let idle = try await StoppedReader.connect(port)
-            for _ in 0..<100 where server.statistics.connections < 2 { try await Task.sleep(for: .milliseconds(5)) }
+            try await Self.until("there is no room") { server.statistics.connections == 2 }
             #expect(try await RawClient.connect(port).exchange(["GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"]).isEmpty)
+            held.open()
             #expect(try await slow.status == 200)
             try await idle.close()
-            for _ in 0..<100 where server.statistics.connections > 0 { try await Task.sleep(for: .milliseconds(20)) }
+            try await Self.until("all have left") { server.statistics.connections == 0 }
             #expect(try await RawClient.request(port, "GET /healthz").status == 200)
             #expect(server.statistics.refusedConnections == 1 && server.statistics.refusedRequests == 1)
         }

@@ -27,7 +27,19 @@ func configuration(_ change: (inout APIServerConfiguration) -> Void = { _ in }) 
     return configuration
 }
 
-func makeRouter() -> Router<APIContext> {
+/// Holds answers back until it is opened.
+final class Latch: Sendable {
+    private let isOpen = Atomic<Bool>(false)
+
+    func open() { self.isOpen.store(true, ordering: .relaxed) }
+
+    func wait() async throws {
+        while !self.isOpen.load(ordering: .relaxed) { try await Task.sleep(for: .milliseconds(5)) }
+    }
+}
+
+/// `held`: when `/held` is answered.
+func makeRouter(held: Latch = Latch()) -> Router<APIContext> {
     let router = APIServer.makeRouter()
     router.get("/healthz") { _, _ in "ok" }
     router.get("/who") { _, context in "\(context.principal?.name ?? "-") \(context.clientAddress)" }
@@ -55,6 +67,10 @@ func makeRouter() -> Router<APIContext> {
         try await Task.sleep(for: .milliseconds(600))
         return "slow"
     }
+    router.get("/held") { _, _ in
+        try await held.wait()
+        return "held"
+    }
     router.get("/large") { _, _ in
         Response(
             status: .ok,
@@ -70,13 +86,13 @@ struct Broken: Error {}
 
 /// Runs a server on loopback for the time of `body`, which gets its port.
 func withServer<Result: Sendable>(
-    _ configuration: APIServerConfiguration = configuration(), tls: TLSContextStore? = nil,
+    _ configuration: APIServerConfiguration = configuration(), tls: TLSContextStore? = nil, held: Latch = Latch(),
     logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
     _ body: @escaping @Sendable (Int, APIServer) async throws -> Result
 ) async throws -> Result {
     let server = APIServer(
-        configuration: configuration, router: makeRouter(), tls: tls, group: MultiThreadedEventLoopGroup.singleton,
-        logger: logger)
+        configuration: configuration, router: makeRouter(held: held), tls: tls,
+        group: MultiThreadedEventLoopGroup.singleton, logger: logger)
     let (ports, port) = AsyncStream.makeStream(of: Int.self)
     let service = server.listener(host: "127.0.0.1", port: 0, isTLS: tls != nil) { port.yield($0) }
     return try await withThrowingTaskGroup(of: Result?.self) { group in

@@ -208,8 +208,14 @@ import Testing
         let link = try ClusterLink.test(coordinator.url)
         link.attach(
             ClusterLinkHandlers(onRequest: { _ in NodeAnswer(status: 200, contentType: "", body: ByteBuffer()) }))
-        try await link.running { try await Task.sleep(for: .milliseconds(500)) }
-        #expect((2...40).contains(coordinator.calls("nodes/a/requests").count))
+        let started = ContinuousClock.now
+        try await link.running {
+            try await Task.sleep(for: .milliseconds(500))
+            try await eventually("it is repeated") { coordinator.calls("nodes/a/requests").count >= 2 }
+        }
+        let polls = coordinator.calls("nodes/a/requests").count
+        // The pauses grow to half of the longest backoff at least.
+        #expect(Double(polls) <= 10 + (ContinuousClock.now - started) / Duration.milliseconds(50))
         await coordinator.stop()
     }
 }

@@ -27,7 +27,7 @@ extension ClusterTests {
         @Test("encrypted segments play through an edge for those with a signed path, keys change, and nothing is open")
         func encryption() async throws {
             try await Sandbox.run { sandbox in
-                let source = try await Media.makeSource(sandbox, seconds: 30, group: 25)
+                let source = try await Media.makeSource(sandbox, seconds: 60, group: 25)
                 let wanted = try await Media.pictures(sandbox, source)
                 let cluster = try await Cluster(sandbox)
                 let secret = ["stream.play.url_secret": Self.secret]

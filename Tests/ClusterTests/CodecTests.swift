@@ -37,7 +37,7 @@ extension ClusterTests {
                     ffmpeg,
                     Media.quiet + [
                         "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi",
-                        "-i", "sine=sample_rate=48000", "-t", "12", "-pix_fmt", "yuv420p", "-ac", "2",
+                        "-i", "sine=sample_rate=48000", "-t", "24", "-pix_fmt", "yuv420p", "-ac", "2",
                     ] + codecs.video + codecs.audio + ["-f", "flv", source.path], within: .seconds(60))
                 let cluster = try await Cluster(sandbox)
                 let origin = try await cluster.origin()

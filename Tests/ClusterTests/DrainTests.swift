@@ -73,7 +73,9 @@ extension ClusterTests {
             let found = packets.filter { $0.stream == 0 }.map(\.hash)
             let first = try #require(found.first.flatMap { all.firstIndex(of: $0) }, "\(recording.child.name)")
             try #require(found.count > 100, "\(recording.child.name)")
-            try #require(found == Array(all[first...].prefix(found.count)), "\(recording.child.name)")
+            // What was cut off ends anywhere in a picture.
+            let whole = found.dropLast()
+            try #require(Array(whole) == Array(all[first...].prefix(whole.count)), "\(recording.child.name)")
         }
 
         @Test("an origin that the coordinator drains gives its publishers away, nobody notices, and it comes back")
@@ -170,7 +172,7 @@ extension ClusterTests {
                 let source = try await Media.makeSource(sandbox, seconds: 60)
                 let origin = try await Cluster.node(
                     "origin", role: "origin",
-                    ["shutdown.viewer_wait": "6s", "shutdown.publisher_wait": "6s"], sandbox)
+                    ["shutdown.viewer_wait": "12s", "shutdown.publisher_wait": "12s"], sandbox)
                 let publisher = try Media.publish(sandbox, source, to: origin.rtmp("live/one"))
                 try await origin.isLive("live/one")
                 let audience = try await Audience(sandbox, "live/one", on: [origin])
@@ -184,7 +186,7 @@ extension ClusterTests {
                 try await audience.keepsPlaying(for: .seconds(3), longestWait: .seconds(2))
                 try #require(publisher.isRunning)
 
-                try await publisher.wait(within: .seconds(8))
+                try await publisher.wait(within: .seconds(20))
                 for recording in audience.recordings { try await recording.child.wait(within: .seconds(5)) }
                 try #require(origin.child.isRunning)
                 let refused = try Media.publish(sandbox, source, to: origin.rtmp("live/one"), name: "refused")
@@ -211,14 +213,14 @@ extension ClusterTests {
                 let leaving = try await Audience(sandbox, "live/one", on: [doomed], name: "leaving")
                 let audience = try await Audience(sandbox, "live/one", on: [edge])
                 try await Self.drain(cluster, doomed)
-                try await audience.keepsPlaying(for: .seconds(4), longestWait: .seconds(1))
+                try await audience.keepsPlaying(for: .seconds(4), longestWait: .seconds(2))
                 for recording in leaving.recordings { try await recording.child.wait(within: .seconds(5)) }
                 try #require(try await doomed.status(doomed.flv("live/one")) == 503)
                 try await until("it is drained", within: .seconds(5)) {
                     try await Self.state(cluster, doomed.name) == "drained"
                 }
                 doomed.child.signal(SIGTERM)
-                let ending = try await doomed.child.wait(within: .seconds(3))
+                let ending = try await doomed.child.wait(within: .seconds(10))
                 try #require(ending == .exited(0))
                 try #require(publisher.isRunning)
                 try await audience.stop()

@@ -10,23 +10,40 @@ extension ClusterTests {
                 let nodes = [try await cluster.origin(), try await cluster.edge()]
                 try await cluster.isRecovered()
                 for node in nodes {
-                    let start = ContinuousClock.now
-                    let status = try await node.status(node.flv("live/missing"))
-                    try #require(status == 404, "\(node.name)")
-                    try #require(ContinuousClock.now - start < .seconds(1), "\(node.name)")
-                    let player = try sandbox.start(
-                        "player-\(node.name)", try Tools.command("rtmpdump"),
-                        ["-r", node.rtmp("live/missing-too"), "--live", "-o", "/dev/null"])
-                    let ending = try await player.wait(within: .seconds(1))
-                    try #require(ending != .exited(0), "\(node.name)")
-                    try #require(player.text.contains("NetStream.Play.StreamNotFound"), "\(node.name)")
-                    let ffmpeg = try sandbox.start(
-                        "ffmpeg-\(node.name)", try Tools.ffmpeg,
-                        Media.quiet + ["-i", node.rtmp("live/missing-three"), "-f", "null", "-"])
-                    let end = try await ffmpeg.wait(within: .seconds(2))
-                    try #require(end != .exited(0), "\(node.name)")
+                    try await Self.isSoon("curl, \(node.name)", .seconds(1)) { name in
+                        try #require(try await node.status(node.flv("live/curl-\(name)")) == 404)
+                    }
+                    try await Self.isSoon("rtmpdump, \(node.name)", .seconds(1)) { name in
+                        let player = try sandbox.start(
+                            "player-\(node.name)-\(name)", try Tools.command("rtmpdump"),
+                            ["-r", node.rtmp("live/rtmp-\(name)"), "--live", "-o", "/dev/null"])
+                        try #require(try await player.wait(within: .seconds(15)) != .exited(0))
+                        try #require(player.text.contains("NetStream.Play.StreamNotFound"))
+                    }
+                    try await Self.isSoon("ffmpeg, \(node.name)", .seconds(2)) { name in
+                        let player = try sandbox.start(
+                            "ffmpeg-\(node.name)-\(name)", try Tools.ffmpeg,
+                            Media.quiet + ["-i", node.rtmp("live/ffmpeg-\(name)"), "-f", "null", "-"])
+                        try #require(try await player.wait(within: .seconds(15)) != .exited(0))
+                    }
                 }
             }
+        }
+
+        /// Runs `ask`, which gets a number that nobody asked with before, in less than `limit`.
+        private static func isSoon(
+            _ what: String, _ limit: Duration, _ ask: (Int) async throws -> Void
+        ) async throws {
+            var number = 0
+            let time = try await atBest {
+                number += 1
+                let start = ContinuousClock.now
+                try await ask(number)
+                return ContinuousClock.now - start
+            } isGood: {
+                $0 < limit
+            }
+            try #require(time < limit, "\(what)")
         }
 
         @Test("5,000 names that nobody publishes leave nothing behind in an edge")
@@ -62,7 +79,7 @@ extension ClusterTests {
                 let source = try await Media.makeSource(sandbox, seconds: 30)
                 let cluster = try await Cluster(sandbox)
                 let origin = try await cluster.origin()
-                let edge = try await cluster.edge("edge", ["edge.linger": "3s"])
+                let edge = try await cluster.edge("edge", ["edge.linger": "8s"])
                 _ = try Media.publish(sandbox, source, to: origin.rtmp("live/one"))
                 try await origin.isLive("live/one")
                 var viewers: [Recording] = []
@@ -82,11 +99,11 @@ extension ClusterTests {
                 try #require(late.child.isRunning)
                 try #require(try await origin.stream("live/one")?.viewerCount == 1)
                 try await late.stop()
-                let wait = try await until("the edge lets go", within: .seconds(6)) {
+                let wait = try await until("the edge lets go", within: .seconds(15)) {
                     try await origin.stream("live/one")?.viewerCount == 0
                 }
-                try #require(wait > .seconds(2))
-                try await until("the edge forgets the stream", within: .seconds(12)) {
+                try #require(wait > .seconds(6))
+                try await until("the edge forgets the stream", within: .seconds(30)) {
                     try await edge.streams()?.isEmpty ?? false
                 }
             }

@@ -25,7 +25,7 @@ extension ClusterTests {
                 try await audience.keepsPlaying(for: .seconds(outage - outage / 2), longestWait: .seconds(2))
 
                 try await cluster.coordinator.restart()
-                try await until("the placements are known again", within: .seconds(5)) {
+                try await until("the placements are known again", within: .seconds(15)) {
                     guard let placements = try await cluster.coordinator.placements(),
                         let nodes = try await cluster.coordinator.nodes()
                     else { return false }
@@ -115,8 +115,8 @@ extension ClusterTests {
                     try await origin.stream("live/one")?.viewerCount == 4
                 }
                 doomed.child.destroy()
-                try await audience.keepsPlaying(for: .seconds(3), longestWait: .seconds(1))
-                try await until("the origin has 3 viewers", within: .seconds(1)) {
+                try await audience.keepsPlaying(for: .seconds(3), longestWait: .seconds(2))
+                try await until("the origin has 3 viewers", within: .seconds(5)) {
                     try await origin.stream("live/one")?.viewerCount == 3
                 }
                 try await until("the coordinator misses the edge", within: .seconds(8)) {

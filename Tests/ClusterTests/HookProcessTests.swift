@@ -169,7 +169,7 @@ extension ClusterTests {
             let agent = "agent-\(UUID().uuidString)"
             let hls = try await sandbox.request(origin.http("live/one.m3u8"), options: ["-A", agent])
             let flv = try await sandbox.request(
-                origin.flv("live/one"), options: ["-m", "4", "-o", "/dev/null"])
+                origin.flv("live/one"), options: ["-m", "6", "-o", "/dev/null"])
             try await publisher.wait(within: .seconds(15))
             try await player.wait(within: .seconds(15))
             func told(_ child: Child) -> String { child.ending == .exited(0) ? "well" : child.text }

@@ -60,7 +60,7 @@ extension ClusterTests {
                     [
                         .init(name: names[0], url: edge.http("#live/clock")),
                         .init(name: names[1], url: edge.http("#live/clock?mode=flv")),
-                    ], seconds: 90)
+                    ])
                 for name in names { try await Self.isMoving(pages, name) }
                 for isRestarted in [false, true] {
                     publisher.destroy()

@@ -107,7 +107,7 @@ extension ClusterTests {
                 let http = edge.flv("live/one")
                 let screenshot = FileManager.default.temporaryDirectory.appendingPathComponent("weir-chromium.png")
                 let report = try await Browser.play(
-                    sandbox, [http, "ws" + http.dropFirst(4)], seconds: 4, screenshot: screenshot)
+                    sandbox, [http, "ws" + http.dropFirst(4)], seconds: 8, screenshot: screenshot)
                 try #require(report.players.count == 2)
                 for player in report.players {
                     try #require(player.errors == [], "\(player.url)")

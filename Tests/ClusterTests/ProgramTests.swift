@@ -17,7 +17,7 @@ extension ClusterTests {
                 _ = try await Audience(sandbox, "live/one", on: [origin, edge])
                 for node in [edge, origin, cluster.coordinator] {
                     node.child.signal(SIGTERM)
-                    let ending = try await node.child.wait(within: .seconds(5))
+                    let ending = try await node.child.wait(within: .seconds(10))
                     try #require(ending == .exited(0), "\(node.name)")
                     try #require(!node.child.text.contains(" error "), "\(node.name)")
                 }

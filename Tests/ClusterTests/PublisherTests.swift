@@ -87,8 +87,12 @@ extension ClusterTests {
                 holder.signal(SIGSTOP)
                 try await Task.sleep(for: .milliseconds(1_500))
                 let late = try Media.publish(sandbox, source, to: origin.rtmp("live/one?token=b"), name: "late")
-                try await Task.sleep(for: .seconds(2))
-                try #require(late.isRunning == (policy != "reject"))
+                if policy == "reject" {
+                    try await late.wait(within: .seconds(15))
+                } else {
+                    try await Task.sleep(for: .seconds(2))
+                    try #require(late.isRunning)
+                }
             }
         }
 

@@ -74,7 +74,7 @@ extension ClusterTests {
         @Test("GStreamer publishes and plays, by TCP and UDP", arguments: ["tcp", "udp"])
         func gstreamer(_ transport: String) async throws {
             try await Sandbox.run { sandbox in
-                let source = try await Media.makeSource(sandbox, seconds: 12)
+                let source = try await Media.makeSource(sandbox, seconds: 30)
                 let origin = try await Cluster.node("origin", role: "origin", ["rtsp.ports": "23200-23299"], sandbox)
                 _ = try sandbox.start(
                     "gst-publisher", try Tools.command("gst-launch-1.0"),
@@ -91,7 +91,7 @@ extension ClusterTests {
                 ) { file in
                     [
                         "r.", "!", "rtph264depay", "!", "h264parse", "!", "mpegtsmux", "!", "filesink",
-                        "location=\(file.path)", "r.", "!", "rtpmp4gdepay", "!", "fakesink",
+                        "buffer-mode=unbuffered", "location=\(file.path)", "r.", "!", "rtpmp4gdepay", "!", "fakesink",
                     ]
                 }
                 try await player.grows(beyond: 100_000, within: .seconds(20))

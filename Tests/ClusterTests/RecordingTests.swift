@@ -38,7 +38,8 @@ extension ClusterTests {
         func recordingIsComplete() async throws {
             let seconds = Tools.seconds("WEIR_TEST_RECORDING_SECONDS", default: 20)
             try await Sandbox.run { sandbox in
-                let source = try await Media.makeSource(sandbox, seconds: seconds)
+                // One group of pictures, which is kept for viewers who are late.
+                let source = try await Media.makeSource(sandbox, seconds: seconds, group: seconds * 25)
                 let cluster = try await Cluster(sandbox)
                 let origin = try await cluster.origin("origin", ["stream.publish.grace": "1s"])
                 let edge = try await cluster.edge(

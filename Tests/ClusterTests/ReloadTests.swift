@@ -52,7 +52,7 @@ extension ClusterTests {
                 #expect(changes.first?["old"].string == "" && changes.first?["new"].string == "127.0.0.1")
                 #expect(changes.first?["effect"].string == "new_sessions")
                 #expect(try await Self.status(scene, sandbox) == 403)
-                try await scene.audience.keepsPlaying(for: .seconds(2), longestWait: .seconds(1))
+                try await scene.audience.keepsPlaying(for: .seconds(2), longestWait: .seconds(2))
 
                 try Data("log.level: debug\nstream:\n  gop_cache: false\n".utf8).write(to: scene.file)
                 scene.node.child.signal(SIGHUP)
@@ -67,7 +67,7 @@ extension ClusterTests {
                 #expect(settings.contains("gop_cache: false") && settings.contains("level: debug"))
                 // That the settings were asked for is worth a line of this level.
                 #expect(scene.node.lines(with: " debug ").count > 0)
-                try await scene.audience.keepsPlaying(for: .seconds(2), longestWait: .seconds(1))
+                try await scene.audience.keepsPlaying(for: .seconds(2), longestWait: .seconds(2))
                 #expect(ids.isSubset(of: Set(try await scene.node.clients(sandbox).compactMap(\.["id"].string))))
             }
         }
@@ -111,7 +111,7 @@ extension ClusterTests {
                 }
                 try FileManager.default.removeItem(at: scene.file)
                 #expect(try await Self.reload(scene, sandbox).status == 422)
-                try await scene.audience.keepsPlaying(for: .seconds(1), longestWait: .seconds(1))
+                try await scene.audience.keepsPlaying(for: .seconds(1), longestWait: .seconds(2))
                 let metrics = try await scene.node.api("/metrics", in: sandbox).text
                 let counts = metrics.split(separator: "\n").filter { $0.hasPrefix("weir_re") }
                 #expect(counts.contains("weir_ready 1"))
@@ -148,7 +148,7 @@ extension ClusterTests {
                 #expect(!reply.text.contains(secret) && !scene.node.child.text.contains(secret))
                 #expect(scene.node.lines(with: "needs a restart").count == 2)
                 #expect(try await Self.status(scene, sandbox) == 403)
-                try await scene.audience.keepsPlaying(for: .seconds(1), longestWait: .seconds(1))
+                try await scene.audience.keepsPlaying(for: .seconds(1), longestWait: .seconds(2))
                 // A second reload of the same file names what still waits, and only that.
                 let again = try await Self.reload(scene, sandbox).json["result"]["changes"].array
                 #expect(Set(again.compactMap(\.["key"].string)) == ["rtmp.chunk_size", "hooks.secret"])
@@ -172,7 +172,7 @@ extension ClusterTests {
                 try await until("the last file counts", within: .seconds(5), every: .milliseconds(100)) {
                     try await scene.node.api("/api/v2/settings", in: sandbox).text.contains("viewers_per_stream: 104")
                 }
-                try await scene.audience.keepsPlaying(for: .seconds(1), longestWait: .seconds(1))
+                try await scene.audience.keepsPlaying(for: .seconds(1), longestWait: .seconds(2))
             }
         }
     }

@@ -7,7 +7,7 @@ extension ClusterTests {
         @Test("what comes to an edge by SRT is played by SRT, RTMP and HTTP-FLV on both nodes, picture by picture")
         func throughEdge() async throws {
             try await Sandbox.run { sandbox in
-                let source = try await Media.makeSource(sandbox, seconds: 16)
+                let source = try await Media.makeSource(sandbox, seconds: 24)
                 let cluster = try await Cluster(sandbox)
                 let origin = try await cluster.origin()
                 let edge = try await cluster.edge()
@@ -69,7 +69,7 @@ extension ClusterTests {
         @Test("srt-live-transmit, GStreamer and VLC play what ffmpeg publishes; packets pass as they came where so set")
         func clients() async throws {
             try await Sandbox.run { sandbox in
-                let source = try await Media.makeSource(sandbox, seconds: 16)
+                let source = try await Media.makeSource(sandbox, seconds: 30)
                 let cluster = try await Cluster(sandbox)
                 let origin = try await cluster.origin("origin", ["stream.srt.passthrough": "true"])
                 let edge = try await cluster.edge()

@@ -61,8 +61,9 @@ extension ClusterTests {
             try await Sandbox.run { sandbox in
                 let source = try await Media.makeSource(sandbox, seconds: 14)
                 let cluster = try await Cluster(sandbox)
-                let origin = try await cluster.origin()
-                let edge = try await cluster.edge()
+                let origin = try await cluster.origin(
+                    "origin", ["stream.publish.grace": "1s", "stream.idle_timeout": "1s"])
+                let edge = try await cluster.edge("edge", ["edge.linger": "1s"])
                 for (index, node) in [origin, edge].enumerated() {
                     let publisher = try sandbox.start(
                         "post-\(index)", try Tools.ffmpeg,
@@ -76,13 +77,13 @@ extension ClusterTests {
                         try Media.download(sandbox, origin.flv("live/one"), to: "played-\(index).flv"),
                         try Media.record(sandbox, edge.rtmp("live/one"), to: "rtmp-\(index).flv"),
                     ]
+                    for player in players { try await player.records(200_000) }
                     for player in players {
-                        try await player.records(200_000)
                         #expect(try await player.pictures(sandbox, of: source) > 50, "\(player.child.name)")
                     }
                     try await publisher.wait(within: .seconds(20))
                     try #require(publisher.ending == .exited(0))
-                    try await until("the stream is over", within: .seconds(20)) {
+                    try await until("the stream is over", within: .seconds(30)) {
                         try await origin.stream("live/one") == nil
                     }
                 }

@@ -110,7 +110,7 @@ final class TestNode: Sendable {
         self.link = ClusterLink(
             configuration: ClusterLinkConfiguration(
                 coordinators: [coordinator.url], secret: coordinator.secret, node: self.description,
-                heartbeatMillis: 200, requestDeadlineMillis: 1_000, maximumBackoffMillis: 200),
+                heartbeatMillis: 200, requestDeadlineMillis: 5_000, maximumBackoffMillis: 200),
             logger: quietLogger())
     }
 

@@ -55,7 +55,8 @@ struct ObjectSessionsTests {
         let log = SessionLog()
         let decider = Decider()
         let sessions: ObjectSessions
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        /// It outlives the test: nothing waits for the decisions that end with it.
+        let group = MultiThreadedEventLoopGroup.singleton
 
         init(_ configure: (inout ObjectSessionsConfiguration) -> Void) {
             var configuration = ObjectSessionsConfiguration()
@@ -112,7 +113,6 @@ struct ObjectSessionsTests {
         }
         bench.decider.set(.failure(SessionRefusal(.unavailable, "the test is over")))
         try await eventually("nobody is asked") { bench.decider.waitingCount == 0 }
-        try await bench.group.shutdownGracefully()
         try outcome.get()
     }
 
@@ -221,12 +221,12 @@ struct ObjectSessionsTests {
     @Test("requests keep a session alive")
     func stays() async throws {
         try await Self.run {
-            $0.minimumLinger = .seconds(2)
+            $0.minimumLinger = .milliseconds(3_500)
             $0.targetDuration = { _ in .zero }
         } _: { bench in
             _ = try await bench.ask()
-            for _ in 0..<8 {
-                try await Task.sleep(for: .milliseconds(400))
+            for _ in 0..<20 {
+                try await Task.sleep(for: .milliseconds(200))
                 _ = try await bench.ask(Self.segment)
                 bench.after(.zero)
             }

@@ -16,6 +16,7 @@ final class TestObjects: MediaObjectSource {
         var objects: [String: MediaObject] = [:]
         var requests: [MediaObjectRequest] = []
         var waiting: [EventLoopPromise<MediaObjectAnswer>] = []
+        var isOver = false
     }
 
     private let state = Mutex(State())
@@ -35,7 +36,7 @@ final class TestObjects: MediaObjectSource {
     func reply(to request: MediaObjectRequest, on loop: any EventLoop) -> MediaObjectReply {
         self.state.withLock { state in
             state.requests.append(request)
-            if request.query.isBlocking {
+            if request.query.isBlocking, !state.isOver {
                 let promise = loop.makePromise(of: MediaObjectAnswer.self)
                 state.waiting.append(promise)
                 return .later(promise.futureResult)
@@ -45,6 +46,12 @@ final class TestObjects: MediaObjectSource {
             }
             return .now(.object(object))
         }
+    }
+
+    /// Answers all who wait, and lets nobody wait any more.
+    func end() {
+        self.state.withLock { $0.isOver = true }
+        self.release(.unavailable("the test is over"))
     }
 
     /// Answers all who wait.

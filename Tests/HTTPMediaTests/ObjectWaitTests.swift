@@ -20,7 +20,11 @@ struct ObjectWaitTests {
         _ body: @escaping @Sendable (Fixture, TestObjects) async throws -> Void
     ) async throws {
         let objects = TestObjects()
-        try await Fixture.run(configuration: configuration, objects: objects) { try await body($0, objects) }
+        try await Fixture.run(configuration: configuration, objects: objects) { fixture in
+            // A promise of a test that fails must not end the process.
+            defer { objects.end() }
+            try await body(fixture, objects)
+        }
     }
 
     private static func playlist(_ text: String = "#EXTM3U\n") -> MediaObjectAnswer {
@@ -107,7 +111,7 @@ struct ObjectWaitTests {
 
     @Test("a wait that the source does not end is ended, and its late answer is nobody's")
     func deadline() async throws {
-        let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(50), maximumWait: .milliseconds(100))
+        let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(300), maximumWait: .milliseconds(400))
         try await Self.run(configuration: configuration) { fixture, objects in
             let client = try await fixture.client()
             try await client.get(Self.reload)
@@ -145,19 +149,21 @@ struct ObjectWaitTests {
 
     @Test("a connection without a request is closed after a while, one with a request is not")
     func idle() async throws {
-        let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(400))
+        let configuration = MediaHTTPConfiguration(idleTimeout: .seconds(1))
         try await Self.run(configuration: configuration) { fixture, objects in
             objects.put(Self.segment, bytes: pattern(100))
             let idle = try await fixture.client()
             let busy = try await fixture.client()
             let waiting = try await fixture.client()
             try await waiting.get(Self.reload)
-            for _ in 0..<8 {
-                try await Task.sleep(for: .milliseconds(100))
+            // Later than any of them would be closed that nobody used.
+            let end = ContinuousClock.now + .milliseconds(1_250)
+            try await eventually("the idle one is closed") {
                 try await busy.get(Self.segment)
                 #expect(try await busy.response().head.status == 200)
+                try await Task.sleep(for: .milliseconds(20))
+                return idle.isClosed && ContinuousClock.now > end
             }
-            #expect(idle.isClosed)
             #expect(!busy.isClosed)
             #expect(!waiting.isClosed)
             objects.release(Self.playlist())
@@ -168,7 +174,7 @@ struct ObjectWaitTests {
 
     @Test("a head or a body that does not come to its end costs the connection, one that comes slowly does not")
     func slowRequests() async throws {
-        let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(400))
+        let configuration = MediaHTTPConfiguration(idleTimeout: .seconds(1))
         try await Self.run(configuration: configuration) { fixture, _ in
             let head = try await fixture.client()
             try await head.send("GET /hello HTTP/1.1\r\nHost:")
@@ -177,7 +183,7 @@ struct ObjectWaitTests {
             let slow = try await fixture.client()
             try await slow.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
             for digit in 0..<10 {
-                try await Task.sleep(for: .milliseconds(100))
+                try await Task.sleep(for: .milliseconds(150))
                 try await slow.send("\(digit)")
             }
             #expect(try await slow.response().body == "10")
@@ -215,7 +221,7 @@ struct ObjectWaitTests {
 
     @Test("a client that takes nothing of an answer is closed, one that takes it slowly is not")
     func stalled() async throws {
-        let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(200))
+        let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(600))
         try await Self.run(configuration: configuration) { fixture, objects in
             objects.put(Self.segment, bytes: pattern(12_000_000))
             let stalled = try await fixture.client(readsBytes: false)

@@ -94,6 +94,8 @@ final class AcceptedChannels: Sendable {
             channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
         }
     }
+
+    func close() { for channel in self.channels.withLock({ $0 }) { channel.close(promise: nil) } }
 }
 
 private final class SilentPublisher: Publisher {
@@ -109,13 +111,15 @@ final class Fixture: Sendable {
     let accepted: AcceptedChannels
     let port: Int
     let key: StreamKey
+    private let clients = Mutex<[HTTPClient]>([])
 
     static func run(
         _ settings: LiveStreamSettings = .init(flush: .realtime), configuration: MediaHTTPConfiguration = .init(),
         objects: (any MediaObjectSource)? = nil, tls: TLSContextStore? = nil,
         _ body: @escaping @Sendable (Fixture) async throws -> Void
     ) async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        // It outlives the connections: the gate may answer for one that is over.
+        let group = MultiThreadedEventLoopGroup.singleton
         let hub = StreamHub { _ in settings }
         let gate = TestGate(hub: hub)
         let accepted = AcceptedChannels()
@@ -144,6 +148,7 @@ final class Fixture: Sendable {
         let fixture = Fixture(
             group: group, hub: hub, gate: gate, accepted: accepted, port: server.channel.localAddress?.port ?? 0,
             key: try StreamKey(app: "live", name: "demo"))
+        defer { fixture.closeConnections() }
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { [logger] in
                 await withDiscardingTaskGroup { connections in
@@ -161,7 +166,6 @@ final class Fixture: Sendable {
             tasks.cancelAll()
             try outcome?.get()
         }
-        try await group.shutdownGracefully()
     }
 
     private init(
@@ -226,7 +230,15 @@ final class Fixture: Sendable {
     }
 
     func client(readsBytes: Bool = true, tls: NIOSSLContext? = nil) async throws -> HTTPClient {
-        try await HTTPClient(port: self.port, group: self.group, readsBytes: readsBytes, tls: tls)
+        let client = try await HTTPClient(port: self.port, group: self.group, readsBytes: readsBytes, tls: tls)
+        self.clients.withLock { $0.append(client) }
+        return client
+    }
+
+    /// The server does not close a connection that carries a stream before its client does.
+    private func closeConnections() {
+        for client in self.clients.withLock({ $0 }) { client.leave() }
+        self.accepted.close()
     }
 }
 
@@ -296,6 +308,9 @@ final class HTTPClient: ChannelInboundHandler, @unchecked Sendable {
     func closeOutput() async throws { try await self.state.withLock { $0.channel }?.close(mode: .output).get() }
 
     func close() async throws { try? await self.state.withLock { $0.channel }?.close().get() }
+
+    /// Closes, and waits for nothing.
+    func leave() { self.state.withLock { $0.channel }?.close(promise: nil) }
 
     func get(_ path: String, _ method: String = "GET", headers: String = "") async throws {
         try await self.send("\(method) \(path) HTTP/1.1\r\nHost: media.example:8080\r\n\(headers)\r\n")

@@ -112,9 +112,9 @@ final class FakeReceiver: Sendable {
 }
 
 /// Waits until `condition` holds; an issue if it never does.
-func until(_ limit: Duration = .seconds(10), _ condition: () -> Bool) async throws {
+func until(_ limit: Duration = .seconds(10), _ condition: () async -> Bool) async throws {
     let deadline = ContinuousClock.now + limit
-    while !condition() {
+    while await !condition() {
         try #require(ContinuousClock.now < deadline, "it did not happen in time")
         try await Task.sleep(for: .milliseconds(5))
     }

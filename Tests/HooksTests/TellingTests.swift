@@ -108,7 +108,8 @@ extension AllTests {
                         for index in 0..<50 { bench.hooks.recordingFinished(Self.recording("r\(index)")) }
                         _ = try await good.requests(50)
                         #expect(ContinuousClock.now - start < .seconds(3))
-                        #expect(bench.hooks.statistics().queued == 50)
+                        // The last call is done when its answer is read, not when it came.
+                        try await until { bench.hooks.statistics().queued == 50 }
                     }
                 }
             }
@@ -150,7 +151,7 @@ extension AllTests {
                 try await bench.run(closeLimit: .milliseconds(200)) { bench in
                     for index in 0..<10 { bench.hooks.recordingFinished(Self.recording("r\(index)")) }
                 }
-                #expect(ContinuousClock.now - start < .seconds(3))
+                #expect(ContinuousClock.now - start < .seconds(10))
                 #expect(bench.log.all.contains { $0.contains("given up at the end") && $0.contains("count=10") })
             }
         }
@@ -182,7 +183,8 @@ extension AllTests {
             try await FakeReceiver.with({ $0.action == "on_unpublish" ? .silence : .agreement }) { receiver in
                 let url = receiver.url()
                 let urls = HookURLs([.onPublish: [url], .onUnpublish: [url]])
-                try await HooksBench { _ in urls }.run(closeLimit: .milliseconds(50)) { bench in
+                let bench = HooksBench({ $0.timeout = .seconds(30) }) { _ in urls }
+                try await bench.run(closeLimit: .milliseconds(50)) { bench in
                     let peer = try bench.peer()
                     let account = try #require(peer.account)
                     _ = await bench.hooks.admit(.publish, HooksBench.key, peer)
@@ -192,7 +194,7 @@ extension AllTests {
                     let start = ContinuousClock.now
                     let decision = await bench.hooks.admit(.publish, HooksBench.key, try bench.peer())
                     #expect(decision == .allow(SessionPolicy()))
-                    #expect(ContinuousClock.now - start < .milliseconds(2_500))
+                    #expect(ContinuousClock.now - start < .seconds(10))
                 }
             }
         }

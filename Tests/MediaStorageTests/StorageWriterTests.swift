@@ -252,7 +252,7 @@ struct StorageWriterTests {
                 if case .failure(.queueFull) = result { refused.withLock { $0 += 1 } }
             }
         }
-        #expect(ContinuousClock.now - started < .seconds(1))
+        #expect(ContinuousClock.now - started < .seconds(10))
         #expect(refused.withLock { $0 } == 90)
         let snapshot = writer.snapshot()
         #expect(snapshot.queuedBytes == 10_000 && snapshot.droppedWrites == 90 && snapshot.alarm == .queueFull)

@@ -145,7 +145,7 @@ import Testing
     @Test("publishers that were asked have time to go on elsewhere")
     func asked() async throws {
         var settings = DrainPlan.Settings()
-        settings.moveWait = .milliseconds(800)
+        settings.moveWait = .milliseconds(1_800)
         let node = TestNode(settings)
         let capable = try node.session(.publish, name: "one")
         let other = try node.session(.publish, name: "two")
@@ -210,7 +210,7 @@ import Testing
 
     @Test("SIGTERM of a node that an operator drained ends it at once when it is empty")
     func shutdownOfDrained() async throws {
-        let node = TestNode()
+        let node = TestNode(deadline: .seconds(30))
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         let group = ServiceGroup(services: [node.drain], logger: logger)
@@ -224,7 +224,7 @@ import Testing
             await group.triggerGracefulShutdown()
             try await tasks.waitForAll()
         }
-        #expect(ContinuousClock.now - started < .seconds(3))
+        #expect(ContinuousClock.now - started < .seconds(10))
         #expect(node.drain.wishes == [.node, .shutdown])
     }
 }

@@ -115,7 +115,8 @@ private let segment = MediaObjectName.segment(.video, epoch: 1, sequence: 5)
         let origin = FakeOrigin(respond: answers)
         try await origin.start()
         let answer = Mutex(UpstreamAnswer.upstreams([origin.upstream()]))
-        try await withCache(ObjectCacheResolver(upstreams: { _, _ in answer.withLock { $0 } })) { bench in
+        let resolver = ObjectCacheResolver(upstreams: { _, _ in answer.withLock { $0 } })
+        try await withCache(resolver, { $0.negativeLifetime = .seconds(20) }) { bench in
             try await bench.expect(.playlist(.video), playlistText(10, 3))
             answer.withLock { $0 = .ended }
             for expected in [playlistText(10, 3), "404", "404"] {

@@ -28,6 +28,8 @@ final class FakeOrigin: Sendable {
         case silence
         /// The rest after a pause.
         case slow(ByteBuffer, TimeAmount, ByteBuffer)
+        /// The rest when the test says so.
+        case held(ByteBuffer, ByteBuffer)
         /// The same chunk again and again for as long as the peer takes them.
         case endless(head: ByteBuffer, chunk: ByteBuffer)
 
@@ -57,6 +59,7 @@ final class FakeOrigin: Sendable {
         var channels: [ObjectIdentifier: any Channel] = [:]
         var written = 0
         var lastWrite = NIODeadline.uptimeNanoseconds(0)
+        var held: [(channel: any Channel, rest: ByteBuffer)] = []
     }
 
     private let state = Mutex(State())
@@ -105,7 +108,22 @@ final class FakeOrigin: Sendable {
     /// Bytes that went out by `.endless`.
     var written: Int { self.state.withLock { $0.written } }
 
-    /// When the rest of the last `.slow` answer went out.
+    /// `.held` answers whose rest waits.
+    var heldCount: Int { self.state.withLock { $0.held.count } }
+
+    /// Sends the rest of all `.held` answers.
+    func release() {
+        let held = self.state.withLock { state in
+            defer { state.held = [] }
+            return state.held
+        }
+        for (channel, rest) in held {
+            self.wroteRest()
+            channel.writeAndFlush(rest, promise: nil)
+        }
+    }
+
+    /// When the rest of the last `.slow` or `.held` answer went out.
     var lastWrite: NIODeadline { self.state.withLock { $0.lastWrite } }
 
     var connections: Int { self.state.withLock { $0.channels.count } }
@@ -122,6 +140,10 @@ final class FakeOrigin: Sendable {
 
     fileprivate func closed(_ channel: any Channel) {
         self.state.withLock { _ = $0.channels.removeValue(forKey: ObjectIdentifier(channel)) }
+    }
+
+    fileprivate func holds(_ rest: ByteBuffer, on channel: any Channel) {
+        self.state.withLock { $0.held.append((channel, rest)) }
     }
 
     fileprivate func wroteRest() { self.state.withLock { $0.lastWrite = .now() } }
@@ -170,6 +192,9 @@ private final class Handler: ChannelInboundHandler {
                 origin.wroteRest()
                 channel.writeAndFlush(rest, promise: nil)
             }
+        case .held(let first, let rest):
+            context.writeAndFlush(self.wrapOutboundOut(first), promise: nil)
+            self.origin.holds(rest, on: context.channel)
         case .endless(let head, let chunk):
             context.writeAndFlush(self.wrapOutboundOut(head), promise: nil)
             self.endless = chunk

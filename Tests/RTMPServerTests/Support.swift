@@ -204,6 +204,9 @@ final class TestClient: ChannelInboundHandler, @unchecked Sendable {
         try? await self.channel?.close().get()
     }
 
+    /// Closes, and waits for nothing.
+    func leave() { self.channel?.close(promise: nil) }
+
     func setReading(_ isReading: Bool) async throws {
         try await self.channel?.setOption(.autoRead, value: isReading).get()
     }
@@ -332,13 +335,15 @@ final class TestClient: ChannelInboundHandler, @unchecked Sendable {
 
 /// A server on a port of its own, its hub, and clients.
 final class Fixture: Sendable {
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    /// It outlives the server: a connection may be over before the hub has answered it.
+    let group = MultiThreadedEventLoopGroup.singleton
     let hub: StreamHub
     let gate: TestGate
     let sessions = SessionRegistry()
     let server: RTMPServer
     let port: Int
     let logger: Logger
+    private let clients = Mutex<[TestClient]>([])
 
     init(
         _ settings: LiveStreamSettings = .init(flush: .realtime), maximumConnections: Int = 100,
@@ -376,7 +381,8 @@ final class Fixture: Sendable {
             outcome = .failure(error)
         }
         await fixture.server.stopAccepting()
-        try await fixture.group.shutdownGracefully()
+        fixture.server.endConnections()
+        for client in fixture.clients.withLock({ $0 }) { client.leave() }
         try outcome.get()
     }
 
@@ -386,6 +392,7 @@ final class Fixture: Sendable {
     ) async throws -> TestClient {
         let client = TestClient(role, app: app, name: name, properties: properties)
         try await client.connect(to: self.port, group: self.group, tls: tls)
+        self.clients.withLock { $0.append(client) }
         return client
     }
 

@@ -35,7 +35,9 @@ import Testing
         let late = try await feed.pictures(20)
         let expected = (early[10...] + late).map(\.payload)
         for client in clients {
-            try await eventually("all pictures came") { Self.pictures(client.packets(0)).count >= expected.count }
+            try await eventually("all pictures came, and the sound behind the last") {
+                Self.pictures(client.packets(0)).count >= expected.count && client.packets(2).count >= expected.count
+            }
             #expect(Self.pictures(client.packets(0)) == expected)
             #expect(client.packets(2).count == expected.count)
             let first = client.elements.first { if case .packet = $0 { true } else { false } }
@@ -106,8 +108,8 @@ import Testing
         #expect(Self.pictures(client.packets(0)) == sent.map(\.payload) && !client.isClosed)
         try await second.finish()
         // Whether audio comes after all is waited for, for a moment.
-        let third = try await scene.publish("a", hasAudio: false)
         let start = ContinuousClock.now
+        let third = try await scene.publish("a", hasAudio: false)
         try await eventually("who was told of audio is gone") {
             try await third.pictures(1)
             return client.isClosed
@@ -145,8 +147,8 @@ import Testing
         #expect(
             text.contains("config=1208") && text.contains("sprop-parameter-sets=Z2QAHqzZQKAv+XARAAADAAEAAAMAMg8WLZY="))
         // Nothing comes of this one.
-        let silent = try await scene.publish("b")
-        #expect(try await client.request(.describe, "/live/b").status == .notFound)
+        let silent = try await scene.publish("silent")
+        #expect(try await client.request(.describe, "/live/silent").status == .notFound)
         try await silent.finish()
         try await client.close()
         try await scene.close()

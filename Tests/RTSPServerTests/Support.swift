@@ -96,9 +96,10 @@ final class Scene: Sendable {
             return settings
         }
         self.gate = TestGate(hub: self.hub)
-        var configuration = RTSPServerConfiguration(sessions: self.sessions) { _, app, _ in
+        var configuration = RTSPServerConfiguration(sessions: self.sessions) { _, app, name in
             var settings = RTSPStreamSettings()
-            settings.playWait = .seconds(2)
+            // In vain for the one stream that has nothing.
+            settings.playWait = name == "silent" ? .seconds(2) : .seconds(10)
             settings.isEnabled = app != "off"
             if app == "accounts" {
                 settings.players = [RTSPAccount(name: "me", password: "pw")]

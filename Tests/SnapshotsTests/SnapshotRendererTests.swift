@@ -132,7 +132,7 @@ extension SnapshotTests {
             let (frames, track) = try Film.h264.keyframes(in: folder)
             var limits = SnapshotLimits()
             limits.maximumWaiting = 2
-            limits.deadline = .milliseconds(50)
+            limits.deadline = .milliseconds(500)
             let renderer = SnapshotRenderer(limits: limits, logger: Logger(label: "test"))
             let gate = DispatchSemaphore(value: 0)
             let results = Results()
@@ -146,7 +146,7 @@ extension SnapshotTests {
                 renderer.render(frames[0], of: track, as: SnapshotConfiguration()) { results.add(name, $0) }
             }
             #expect(results.all["c"] == .busy(waiting: 2))
-            try await Task.sleep(for: .milliseconds(80))
+            try await Task.sleep(for: .milliseconds(550))
             gate.signal()
             try await Fixture.eventually("all are answered") { results.all.count == 4 }
             #expect(results.all["first"] == .some(nil))

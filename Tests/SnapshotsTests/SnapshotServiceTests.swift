@@ -140,7 +140,9 @@ extension SnapshotTests {
                 try await Fixture.eventually("nobody waits") {
                     service.state.withLock { $0.entries.values.allSatisfy { $0.waiters == nil } }
                 }
-                _ = try self.object(try await self.ask(service, fixture))
+                try await Fixture.eventually("there is a picture") {
+                    if case .object = try await self.ask(service, fixture) { true } else { false }
+                }
                 await service.close()
                 guard case .unavailable = try await self.ask(service, fixture) else {
                     Issue.record("a closed service gave a picture")

@@ -178,9 +178,9 @@ struct Fixture: Sendable {
     }
 
     /// Waits until `condition` holds; a failure after five seconds.
-    static func eventually(_ what: String, _ condition: () throws -> Bool) async throws {
+    static func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
         for _ in 0..<500 {
-            if try condition() { return }
+            if try await condition() { return }
             try await Task.sleep(for: .milliseconds(10))
         }
         Issue.record("it never came about that \(what)")

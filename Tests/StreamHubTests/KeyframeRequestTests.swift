@@ -13,11 +13,12 @@ struct KeyframeRequestTests {
     func rate() async throws {
         try await Fixture.run(Self.settings) { fixture in
             let publisher = try await fixture.publish(1)
-            try await fixture.onHome { stream in
-                for _ in 0..<100 { stream.requestKeyframe() }
-            }
-            #expect(publisher.keyframeRequests == 1)
             let start = ContinuousClock.now
+            let requests = try await fixture.onHome { stream in
+                for _ in 0..<100 { stream.requestKeyframe() }
+                return publisher.keyframeRequests
+            }
+            #expect(requests == 1)
             try await Fixture.eventually("it is asked again") { publisher.keyframeRequests == 2 }
             #expect(ContinuousClock.now - start > .milliseconds(900))
             #expect(try await fixture.onHome { $0.keyframeTimer == nil })

@@ -99,7 +99,7 @@ final class ClusterNode: Sendable {
 
     /// The status of a GET; 0 when there was no answer.
     func status(_ url: String) async throws -> Int {
-        let text = try await self.curl(["-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", url])
+        let text = try await self.curl(["-s", "-o", "/dev/null", "-m", "10", "-w", "%{http_code}", url])
         return Int(text) ?? 0
     }
 
@@ -115,7 +115,7 @@ final class ClusterNode: Sendable {
 
     /// The answer of the API; `nil` when there is none.
     func get<Answer: Decodable>(_ path: String, as type: Answer.Type) async throws -> Answer? {
-        let text = try await self.curl(["-s", "-f", "-m", "2"] + self.credentials + [self.apiURL(path)])
+        let text = try await self.curl(["-s", "-f", "-m", "10"] + self.credentials + [self.apiURL(path)])
         guard !text.isEmpty else { return nil }
         return try JSONDecoder().decode(type, from: Data(text.utf8))
     }

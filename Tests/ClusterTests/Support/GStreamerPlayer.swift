@@ -22,7 +22,7 @@ enum GStreamerPlayer {
                     "latency=500", "name=r",
                 ] + pipeline(file))
             let recording = Recording(child: child, file: file)
-            let end = ContinuousClock.now + .seconds(4)
+            let end = ContinuousClock.now + .seconds(6)
             while recording.size == 0, child.isRunning, .now < end { try await Task.sleep(for: .milliseconds(20)) }
             if recording.size > 0 { return recording }
             child.destroy()

@@ -34,7 +34,7 @@ enum HLSPlayers {
     static func play(
         _ sandbox: Sandbox, _ url: String, count: Int, seconds: Int, secret: String = ""
     ) async throws -> Report {
-        let script = try sandbox.write("players.py", self.script)
+        let script = try sandbox.write("players-\(UUID().uuidString.prefix(8)).py", self.script)
         let text = try await sandbox.run(
             try Tools.python, [script.path, url, "\(count)", "\(seconds)", secret], within: .seconds(seconds + 60))
         return try JSONDecoder().decode(Report.self, from: Data(text.utf8))

@@ -207,7 +207,7 @@ enum MatrixJudge {
         let list: [[Any]] = jobs.map { [$0.name, $0.files.map(\.path), $0.listens] }
         let file = try sandbox.write("judge-\(name).json", try MatrixScripts.json(list))
         let script = try sandbox.write("judge-\(name).py", self.script)
-        let text = try await sandbox.run(try Tools.python, [script.path, file.path], within: .seconds(60))
+        let text = try await sandbox.run(try Tools.python, [script.path, file.path], within: .seconds(180))
         let found = try text.split(separator: "\n").map {
             try JSONDecoder().decode(MatrixFinding.self, from: Data($0.utf8))
         }

@@ -232,7 +232,7 @@ struct MatrixRun: Sendable {
         try await Task.sleep(for: .milliseconds(1_500))
         let players = recordings.compactMap(\.process)
         for player in players { player.signal(2) }
-        let deadline = ContinuousClock.now + .seconds(4)
+        let deadline = ContinuousClock.now + .seconds(15)
         while players.contains(where: \.isRunning), .now < deadline { try await Task.sleep(for: .milliseconds(20)) }
         for player in players where player.isRunning { player.destroy() }
     }

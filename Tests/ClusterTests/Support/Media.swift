@@ -185,10 +185,10 @@ struct Recording: Sendable {
         }
     }
 
-    /// Ends the viewer as a person would.
+    /// Ends the viewer as a person would. FFmpeg hears nothing while it waits for media.
     func stop() async throws {
         self.child.signal(2)
-        try await self.child.wait(within: .seconds(5))
+        try await self.child.wait(within: .seconds(20))
     }
 }
 
@@ -217,7 +217,8 @@ struct Audience: Sendable {
         var times = [ContinuousClock.Instant](repeating: .now, count: sizes.count)
         var longest = Duration.zero
         while ContinuousClock.now < end {
-            try await Task.sleep(for: .milliseconds(20))
+            let stall = try await pause(for: .milliseconds(20))
+            times = times.map { $0 + stall }
             for (index, recording) in self.recordings.enumerated() {
                 if let ending = recording.child.ending { throw Failure("\(recording.child.name) \(ending)") }
                 let size = recording.size

@@ -43,7 +43,7 @@ struct PageDriver: Sendable {
     private let output: URL
 
     /// Opens the pages; they close by themselves after `seconds`.
-    static func open(_ sandbox: Sandbox, _ pages: [Request], seconds: Int = 50) throws -> PageDriver {
+    static func open(_ sandbox: Sandbox, _ pages: [Request], seconds: Int = 180) throws -> PageDriver {
         let script = try sandbox.write("pages.py", self.script)
         let output = sandbox.file("pages.json")
         let list = try String(decoding: JSONEncoder().encode(pages), as: UTF8.self)

@@ -95,7 +95,7 @@ struct WebRTCPages: Sendable {
 
     /// Opens the pages in the order given; they close by themselves after `seconds`.
     static func open(
-        _ sandbox: Sandbox, _ pages: [Request], seconds: Int = 60, launch: Launch = Launch()
+        _ sandbox: Sandbox, _ pages: [Request], seconds: Int = 180, launch: Launch = Launch()
     ) throws -> WebRTCPages {
         let output = sandbox.file("\(UUID().uuidString.prefix(8)).json")
         let commands = try sandbox.write("\(output.lastPathComponent).commands", "")
