@@ -57,16 +57,35 @@ extension ClusterTests {
             }
         }
 
+        /// The names of the playlists of segments.
+        private static func playlists(_ container: String) -> [String] {
+            container == "fmp4" ? ["video", "audio"] : ["main"]
+        }
+
+        /// Waits until the playlists of a stream list nearly all of `seconds`, so that nothing is to come.
+        private static func isListed(
+            _ sandbox: Sandbox, _ node: ClusterNode, _ key: String, container: String, seconds: Int
+        ) async throws {
+            for tag in self.playlists(container) {
+                try await until("_\(tag) lists \(seconds) s", within: .seconds(20), every: .milliseconds(200)) {
+                    let text = try await sandbox.request(node.http("\(key)/_\(tag).m3u8")).text
+                    let lengths = text.split(separator: "\n").filter { $0.hasPrefix("#EXTINF:") }.compactMap { line in
+                        Double(line.dropFirst(8).prefix { $0 != "," })
+                    }
+                    return lengths.reduce(0, +) > Double(seconds) - 0.1
+                }
+            }
+        }
+
         /// Everything that the playlists of a stream list, as one file. A live playlist has no end: it gets one here, so
         /// that ffmpeg does not wait for more.
         static func collect(
             _ sandbox: Sandbox, _ node: ClusterNode, _ key: String, container: String
         ) async throws -> URL {
-            let curl = try Tools.command("curl")
             var inputs: [String] = []
-            let tags = container == "fmp4" ? ["video", "audio"] : ["main"]
+            let tags = self.playlists(container)
             for tag in tags {
-                let text = try await sandbox.run(curl, ["-sf", "-m", "5", node.http("\(key)/_\(tag).m3u8")])
+                let text = try await sandbox.request(node.http("\(key)/_\(tag).m3u8")).text
                 let lines = text.split(separator: "\n").filter { line in
                     !["#EXT-X-PART", "#EXT-X-PRELOAD", "#EXT-X-SERVER", "#EXT-X-RENDITION"].contains {
                         line.hasPrefix($0)
@@ -108,7 +127,7 @@ extension ClusterTests {
             #expect(pictures.count >= 50, "VLC at \(name)")
         }
 
-        @Test("MPEG-DASH plays in VLC without a gap, over many refreshes of the manifest, which mpegdash reads")
+        @Test("MPEG-DASH plays in VLC and Streamlink without a gap, over many refreshes; mpegdash reads the manifest")
         func dash() async throws {
             try await Sandbox.run { sandbox in
                 let source = try await Media.makeSource(sandbox, seconds: 40)
@@ -132,21 +151,41 @@ extension ClusterTests {
                     ])
                 #expect(parsed.hasPrefix("dynamic 2 ['avc1."), "\(parsed)")
                 #expect(parsed.contains("mp4a.40.2"))
+                let streamlink = try Self.streamlink(sandbox, url, seconds: 20)
                 let recording = try VLC.record(sandbox, url, to: "dash")
                 // More than the manifest has at a time.
                 try await recording.grows(beyond: 1_500_000, within: .seconds(35))
                 recording.child.signal(SIGTERM)
                 try await recording.child.wait(within: .seconds(10))
-                let pictures = try await Media.pictures(sandbox, recording.file).dropLast(4)
-                #expect(pictures.count >= 450, "\(pictures.count)")
-                let wanted = try await Media.pictures(sandbox, source)
-                #expect(Media.difference(Array(pictures), wanted, streams: [0], isPart: true) == nil)
-                let sound = try await Media.packets(
-                    sandbox, recording.file, map: ["0:a"], options: ["-bsf:a", "aac_adtstoasc"])
-                #expect(sound.count >= 750, "\(sound.count)")
-                let wantedSound = try await Media.packets(sandbox, source, map: ["0:a"])
-                #expect(Media.difference(sound, wantedSound, streams: [0], isPart: true) == nil)
+                try await streamlink.child.wait(within: .seconds(30))
+                for file in [recording.file, streamlink.file] { try await Self.isPart(sandbox, file, of: source) }
             }
+        }
+
+        /// Begins to play `seconds` of a DASH manifest into a file, with FFmpeg as its multiplexer.
+        private static func streamlink(_ sandbox: Sandbox, _ url: String, seconds: Int) throws -> Recording {
+            let file = sandbox.file("streamlink.ts")
+            let child = try sandbox.start(
+                "streamlink", try Tools.streamlink,
+                [
+                    "--no-config", "--ffmpeg-ffmpeg", try Tools.ffmpeg, "--ffmpeg-fout", "mpegts",
+                    "--stream-segmented-duration", "\(seconds)", "--output", file.path, "dash://\(url)", "best",
+                ])
+            return Recording(child: child, file: file)
+        }
+
+        /// Pictures and sound of a recording are those of `source`, 18 seconds at least, without a gap.
+        private static func isPart(_ sandbox: Sandbox, _ file: URL, of source: URL) async throws {
+            let name = file.lastPathComponent
+            let pictures = try await Media.pictures(sandbox, file).dropLast(4)
+            #expect(pictures.count >= 450, "\(name): \(pictures.count)")
+            let wanted = try await Media.pictures(sandbox, source)
+            #expect(Media.difference(Array(pictures), wanted, streams: [0], isPart: true) == nil, "\(name)")
+            let sound = try await Media.packets(
+                sandbox, file, map: ["0:a"], options: ["-bsf:a", "aac_adtstoasc"])
+            #expect(sound.count >= 750, "\(name): \(sound.count)")
+            let wantedSound = try await Media.packets(sandbox, source, map: ["0:a"])
+            #expect(Media.difference(sound, wantedSound, streams: [0], isPart: true) == nil, "\(name)")
         }
 
         @Test(
@@ -166,7 +205,7 @@ extension ClusterTests {
                 let publisher = try Media.publish(sandbox, source, to: origin.rtmp("live/one"))
                 try await Self.isPlayable(sandbox, edge, "live/one")
                 try await publisher.wait(within: .seconds(seconds + 15))
-                try await Task.sleep(for: .seconds(3))
+                try await Self.isListed(sandbox, edge, "live/one", container: container, seconds: seconds)
                 let file = try await Self.collect(sandbox, edge, "live/one", container: container)
                 let pictures = try await Media.pictures(sandbox, source)
                 let found = try await Media.pictures(sandbox, file)
@@ -234,7 +273,7 @@ extension ClusterTests {
                 first.destroy()
                 try await until("the other origin takes the publisher", within: .seconds(15)) {
                     let next = try Media.publish(sandbox, source, to: two.rtmp("live/one"), loops: true, name: "next")
-                    for _ in 0..<20 {
+                    for _ in 0..<60 {
                         try await Task.sleep(for: .milliseconds(100))
                         if try await two.stream("live/one")?.state == "live" { return true }
                         if next.ending != nil { break }

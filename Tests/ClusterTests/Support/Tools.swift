@@ -43,6 +43,7 @@ enum Tools {
     static var newFFprobe: String { get throws { try self.installed("bin/ffprobe") } }
     /// Python with playwright.
     static var python: String { get throws { try self.installed("venv/bin/python") } }
+    static var streamlink: String { get throws { try self.installed("venv/bin/streamlink") } }
     static var mpegtsJS: String { get throws { try self.installed("js/mpegts.js") } }
 
     /// A command of the system.
