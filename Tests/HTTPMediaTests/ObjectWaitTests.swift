@@ -223,7 +223,8 @@ struct ObjectWaitTests {
     func stalled() async throws {
         let configuration = MediaHTTPConfiguration(idleTimeout: .milliseconds(600))
         try await Self.run(configuration: configuration) { fixture, objects in
-            objects.put(Self.segment, bytes: pattern(12_000_000))
+            // More than the slow one takes, and the kernel for it, before the other is closed.
+            objects.put(Self.segment, bytes: pattern(100_000_000))
             let stalled = try await fixture.client(readsBytes: false)
             try await stalled.get(Self.segment)
             let slow = try await fixture.client(readsBytes: false)
