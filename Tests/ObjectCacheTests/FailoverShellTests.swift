@@ -216,7 +216,10 @@ private let segment = MediaObjectName.segment(.video, epoch: 1, sequence: 5)
             })
         try await withCache(resolver) { bench in
             let object = try #require(try await bench.object(.multivariant))
-            guard case .bytes(let bytes) = object.body else { return }
+            guard case .bytes(let bytes) = object.body else {
+                Issue.record("no bytes")
+                return
+            }
             #expect(String(buffer: bytes) == "live/game: game_1080={\"a\":1} game_720={\"b\":2}")
             #expect(object.contentType == MediaObject.ContentType.hls)
             #expect(object.etag == ContentTag.of(bytes))
@@ -254,7 +257,10 @@ private let segment = MediaObjectName.segment(.video, epoch: 1, sequence: 5)
         let both = [first.upstream("one"), second.upstream("two")]
         try await withCache(ObjectCacheResolver(upstreams: { _, _ in .spread(both) })) { bench in
             let object = try #require(try await bench.object(.recording(.playlist(from: 0, to: 1_000))))
-            guard case .bytes(let bytes) = object.body else { return }
+            guard case .bytes(let bytes) = object.body else {
+                Issue.record("no bytes")
+                return
+            }
             let lines = String(buffer: bytes).split(separator: "\n").filter {
                 $0.hasPrefix("_rec") || $0.hasSuffix("ITY")
             }
@@ -263,7 +269,10 @@ private let segment = MediaObjectName.segment(.video, epoch: 1, sequence: 5)
             try await bench.expect(.recording(.file(from: 0, to: 1_000)), "409")
             try await second.kill()
             let partial = try #require(try await bench.object(.recording(.playlist(from: 0, to: 2_000))))
-            guard case .bytes(let rest) = partial.body else { return }
+            guard case .bytes(let rest) = partial.body else {
+                Issue.record("no bytes")
+                return
+            }
             #expect(String(buffer: rest).contains("_rec-a-0-1.m4s"))
             #expect(partial.lifetime == .seconds(1))
             try await first.kill()

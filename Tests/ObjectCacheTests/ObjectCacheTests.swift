@@ -359,7 +359,10 @@ private let segment = MediaObjectName.segment(.video, epoch: 1, sequence: 5)
             for _ in 0..<3 {
                 do {
                     let object = try #require(try await bench.object(.recording(.file(from: 0, to: 1))))
-                    guard case .stream(_, let next) = object.body else { return }
+                    guard case .stream(_, let next) = object.body else {
+                        Issue.record("no stream")
+                        return
+                    }
                     let chunk = try await next()
                     #expect(chunk != nil)
                     try await bench.expect(.recording(.file(from: 0, to: 2)), "503")
